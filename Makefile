@@ -1,0 +1,101 @@
+# cortexd's build. `make help` lists what there is.
+#
+# One flavour is one folder below build/: the compiler and the sanitizers are part of its name, so that flavours never
+# share an object. Sources are found by folder: a folder is a process or a library (docs/internals.md).
+
+CC	   ?= gcc
+ifeq ($(origin CC),default)
+CC	   := gcc
+endif
+SANITIZE   ?=
+DEVELOPER  ?= $(if $(CI),1,)
+PREFIX	   ?= /usr/local
+DESTDIR	   ?=
+PYTHON	   ?= /usr/bin/python3.11
+VERSION	   := 0.1.0
+
+comma	   := ,
+FLAVOUR	   := $(if $(SANITIZE),sanitize-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))$(if $(findstring clang,$(CC)),-clang)
+B	   := build/$(FLAVOUR)
+BIN	   := $(B)/bin
+
+# --- libraries ---------------------------------------------------------------------------------------------------------
+PYTHON_CFLAGS := $(shell pkg-config --cflags python3-embed 2>/dev/null)
+PYTHON_LIBS   := $(shell pkg-config --libs python3-embed 2>/dev/null)
+EVENT_LIBS    := $(shell pkg-config --libs libevent_core 2>/dev/null)
+YAML_LIBS     := $(shell pkg-config --libs yaml-0.1 2>/dev/null)
+JANSSON_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
+CMOCKA_LIBS   := $(shell pkg-config --libs cmocka 2>/dev/null)
+LLHTTP_C      := /usr/share/llhttp
+LLHTTP_CFLAGS := -isystem /usr/share/include -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
+
+# --- flags -------------------------------------------------------------------------------------------------------------
+WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla -Wundef -fno-common
+CPPFLAGS   += -D_GNU_SOURCE -I. -DCORTEXD_VERSION='"$(VERSION)"' $(LLHTTP_CFLAGS)
+CFLAGS_ALL := -std=gnu11 -g -pthread $(WARNINGS) $(if $(DEVELOPER),-Werror)
+LDFLAGS_ALL := -pthread
+ifneq ($(SANITIZE),)
+CFLAGS_ALL += -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined
+LDFLAGS_ALL += -fsanitize=$(SANITIZE)
+else ifneq ($(COVERAGE),)
+CFLAGS_ALL += -O0 --coverage
+LDFLAGS_ALL += --coverage
+else
+CFLAGS_ALL += -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -Wno-unused-result
+LDFLAGS_ALL += -pie -Wl,-z,relro,-z,now
+endif
+CFLAGS_ALL += $(CFLAGS)
+
+# --- what is built -----------------------------------------------------------------------------------------------------
+LIBRARIES  := common http supervisor replica
+PROGRAMS   := cortexd cortexd-replica
+UNIT_TESTS := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
+FUZZERS	   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+
+# An archive per folder, without the file that holds main().
+objects	    = $(patsubst %.c,$(B)/obj/%.o,$(filter-out $(1)/main.c,$(wildcard $(1)/*.c)))
+COMMON_A   := $(B)/lib/common.a
+HTTP_A	   := $(B)/lib/http.a
+SUPERVISOR_A := $(B)/lib/supervisor.a
+REPLICA_A  := $(B)/lib/replica.a
+LLHTTP_O   := $(patsubst %,$(B)/obj/llhttp/%.o,llhttp api http)
+ALL_LIBS   := $(PYTHON_LIBS) $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+
+.DELETE_ON_ERROR:
+.PHONY: all
+all: $(PROGRAMS:%=$(BIN)/%)
+
+$(BIN)/cortexd: $(B)/obj/supervisor/main.o $(SUPERVISOR_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+
+$(BIN)/cortexd-replica: $(B)/obj/replica/main.o $(REPLICA_A) $(HTTP_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(PYTHON_LIBS) $(EVENT_LIBS) $(JANSSON_LIBS)
+
+$(COMMON_A): $(call objects,common)
+$(HTTP_A): $(call objects,http) $(LLHTTP_O)
+$(SUPERVISOR_A): $(call objects,supervisor)
+$(REPLICA_A): $(call objects,replica)
+$(B)/lib/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(CFLAGS_FILE) -MMD -MP -c -o $@ $<
+
+$(B)/obj/llhttp/%.o: $(LLHTTP_C)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out -W%,$(CFLAGS_ALL)) -c -o $@ $<
+
+# Only the files of replica/ see Python.h; its headers do not pass our warnings.
+$(B)/obj/replica/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
+$(B)/obj/test/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
+$(B)/obj/replica/support.o: replica/support.py
+
+# --- tests -------------------------------------------------------------------------------------------------------------
+include test/test.mk
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

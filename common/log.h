@@ -1,0 +1,65 @@
+/*
+ * log - one line per event on standard error, text or JSON.
+ *
+ *   2026-11-23T21:40:00.123Z info  supervisor: listening on 127.0.0.1:8888
+ *   2026-11-23T21:40:01.377Z info  replica iris/0: ready after 1.21 s
+ *
+ * "<role> <api>/<replica>" is set once per process. A line is written with one write(2), so lines of several processes
+ * do not mix; a line longer than LOG_LINE_MAX is cut. Control characters in a line are escaped. Newlines split text
+ * into several lines with the same prefix (tracebacks), or become \n in JSON.
+ *
+ * log_prediction() is the exception: those lines come by the ten thousand per second, so they are gathered and written
+ * when 4 KiB are there, when any other line is logged, or at log_flush(), which the owner of the event loop calls when
+ * the process has nothing to do.
+ *
+ * Thread-safe; never fails towards the caller (a full disk or a closed pipe loses the line).
+ */
+#ifndef COMMON_LOG_H
+#define COMMON_LOG_H
+
+#include "common/util.h"
+
+#define LOG_LINE_MAX 8192
+
+enum log_level {
+	LOG_DEBUG,
+	LOG_INFO,
+	LOG_WARNING,
+	LOG_ERROR,
+};
+
+enum log_format {
+	LOG_TEXT,
+	LOG_JSON,
+};
+
+/* Who speaks: role "supervisor" or "replica"; api NULL when none. The strings are copied. */
+void log_set_identity(const char *role, const char *api, int replica);
+void log_set_format(enum log_format format);
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+
+/* The printable name, and back: false when there is no such level or format. */
+const char *log_level_name(enum log_level level);
+bool log_level_parse(const char *name, enum log_level *ret_level);
+const char *log_format_name(enum log_format format);
+bool log_format_parse(const char *name, enum log_format *ret_format);
+
+void log_line(enum log_level level, const char *format, ...) PRINTFLIKE(2);
+
+#define log_debug(...)                                    \
+	do {                                              \
+		if (log_get_level() <= LOG_DEBUG)         \
+			log_line(LOG_DEBUG, __VA_ARGS__); \
+	} while (0)
+#define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
+#define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
+#define log_error(...)   log_line(LOG_ERROR, __VA_ARGS__)
+
+/* "<status> POST <endpoint> <ms>": the status line of one prediction, at level info. Main thread only. */
+void log_prediction(int status, const char *endpoint, int64_t duration_ns);
+
+/* Write what log_prediction gathered. True when there was something. Main thread only. */
+bool log_flush(void);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * start_record - see start_record.h.
+ */
+#include "common/start_record.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *
+start_record_encode(const struct start_record *start)
+{
+	json_t *root, *env = json_array();
+	char *text;
+
+	for (size_t i = 0; i < start->n_env; i++)
+		json_array_append_new(env, json_pack("[ss]", start->env[i].name, start->env[i].value));
+	root = json_pack("{ss si ss ss ss ss* ss ss so si sI sI sI ss ss}", "api", start->api, "replica",
+	    start->replica, "endpoint", start->endpoint, "project_folder", start->project_folder, "implementation",
+	    start->implementation, "python_path", start->python_path, "metadata", start->metadata_json, "python",
+	    start->python, "env", env, "n_listeners", start->n_listeners, "max_body_bytes",
+	    (json_int_t)start->max_body_bytes, "cpu_millicpu", (json_int_t)start->cpu_millicpu, "stop_timeout_ms",
+	    (json_int_t)start->stop_timeout_ms, "log_format", log_format_name(start->log_format), "log_level",
+	    log_level_name(start->log_level));
+	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
+	text = json_dumps(root, JSON_COMPACT);
+	ASSERT(text);
+	json_decref(root);
+	return text;
+}
+
+/* Copy the list of [name, value] pairs. */
+static int
+decode_env(const json_t *list, struct start_record *start, struct error *err)
+{
+	size_t n = json_array_size(list);
+
+	if (!json_is_array(list))
+		return error_set(err, -EBADMSG, "start record: env is not a list");
+	start->env = xcalloc(n, sizeof(*start->env));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *pair = json_array_get(list, i);
+		const char *name = json_string_value(json_array_get(pair, 0));
+		const char *value = json_string_value(json_array_get(pair, 1));
+
+		if (!name || !*name || strchr(name, '=') || !value || json_array_size(pair) != 2)
+			return error_set(err, -EBADMSG, "start record: env[%zu] is not a pair of strings", i);
+		start->env[start->n_env].name = xstrdup(name);
+		start->env[start->n_env++].value = xstrdup(value);
+	}
+	return 0;
+}
+
+int
+start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err)
+{
+	const char *api, *endpoint, *folder, *implementation, *python_path = NULL, *metadata, *python, *format, *level;
+	json_int_t max_body, cpu, stop_timeout;
+	struct start_record start = {.api = NULL};
+	json_error_t json_error;
+	json_t *root, *env;
+	int r;
+
+	root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
+	if (!root)
+		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
+	if (json_unpack_ex(root, &json_error, JSON_STRICT, "{ss si ss ss ss s?s ss ss so si sI sI sI ss ss}", "api",
+		&api, "replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation",
+		&implementation, "python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env,
+		"n_listeners", &start.n_listeners, "max_body_bytes", &max_body, "cpu_millicpu", &cpu, "stop_timeout_ms",
+		&stop_timeout, "log_format", &format, "log_level", &level) < 0) {
+		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
+		goto out;
+	}
+	start.api = xstrdup(api);
+	start.endpoint = xstrdup(endpoint);
+	start.project_folder = xstrdup(folder);
+	start.implementation = xstrdup(implementation);
+	start.python_path = python_path ? xstrdup(python_path) : NULL;
+	start.metadata_json = xstrdup(metadata);
+	start.python = xstrdup(python);
+	start.max_body_bytes = max_body;
+	start.cpu_millicpu = cpu;
+	start.stop_timeout_ms = stop_timeout;
+	r = decode_env(env, &start, err);
+	if (r < 0)
+		goto out;
+	if (!log_format_parse(format, &start.log_format) || !log_level_parse(level, &start.log_level) ||
+	    start.n_listeners < 1 || start.n_listeners > 64 || max_body < 1 || cpu < 1 || stop_timeout < 0) {
+		r = error_set(err, -EBADMSG, "start record: a value is out of range");
+		goto out;
+	}
+	*ret_start = start;
+	memset(&start, 0, sizeof(start));
+out:
+	start_record_done(&start);
+	json_decref(root);
+	return r;
+}
+
+void
+start_record_done(struct start_record *start)
+{
+	for (size_t i = 0; i < start->n_env; i++) {
+		free(start->env[i].name);
+		free(start->env[i].value);
+	}
+	free(start->env);
+	free(start->api);
+	free(start->endpoint);
+	free(start->project_folder);
+	free(start->implementation);
+	free(start->python_path);
+	free(start->metadata_json);
+	free(start->python);
+	memset(start, 0, sizeof(*start));
+}

@@ -1,0 +1,53 @@
+/*
+ * start_record - all that a replica must know to begin, as one JSON text in a sealed memfd.
+ *
+ * A memfd and not a message on the control socket, because metadata may be larger than a socket buffer and the
+ * supervisor never blocks. The descriptors that a replica is started with are fixed:
+ */
+#ifndef COMMON_START_RECORD_H
+#define COMMON_START_RECORD_H
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/util.h"
+
+enum {
+	REPLICA_FD_CONTROL = 3,  /* record.h */
+	REPLICA_FD_START = 4,    /* the start record; the replica closes it after reading */
+	REPLICA_FD_LISTENER = 5, /* the first of n_listeners, in the order of server.listen */
+};
+
+#define START_RECORD_MAX (4 << 20) /* bytes of JSON */
+
+struct env_var {
+	char *name;
+	char *value;
+};
+
+struct start_record {
+	char *api;            /* name of the api */
+	int replica;          /* index of the slot */
+	char *endpoint;       /* canonical: leading slash, none at the end */
+	char *project_folder; /* absolute; working directory and importable */
+	char *implementation; /* the predictor's file, relative to project_folder */
+	char *python_path;    /* absolute folder, or NULL: none besides project_folder */
+	char *metadata_json;  /* JSON text of the metadata dict */
+	char *python;         /* absolute path of the interpreter whose environment is used (a venv's bin/python) */
+	struct env_var *env;  /* predictor.env */
+	size_t n_env;
+	int n_listeners;
+	int64_t max_body_bytes;
+	int64_t cpu_millicpu;    /* the cpu request: sizes the thread pools of numeric libraries */
+	int64_t stop_timeout_ms; /* a replica that lost its supervisor ends itself after this */
+	enum log_format log_format;
+	enum log_level log_level;
+};
+
+/* The JSON text; the caller frees it. */
+char *start_record_encode(const struct start_record *start);
+
+/* Build *ret_start from JSON text (release with start_record_done). 0, or -EBADMSG and err; any bytes are safe. */
+MUSTCHECK int start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err);
+void start_record_done(struct start_record *start);
+
+#endif

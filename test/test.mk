@@ -1,0 +1,90 @@
+# Tests, fuzzing, checks of form, installing: included by the Makefile.
+#
+# `make check` runs everything in one flavour; scripts/check runs everything in all flavours, from a fresh clone.
+
+UNIT_BIN   := $(UNIT_TESTS:%=$(B)/test/%)
+FUZZ_B     := build/fuzz
+FUZZ_BIN   := $(FUZZERS:%=$(FUZZ_B)/test/fuzz_%)
+TEST_VENV  := build/test-venv
+PYTEST     := $(TEST_VENV)/bin/python -m pytest
+TIME	   ?= 60
+JOBS	   ?= 3
+FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
+
+# A unit test is one file, linked with every library; the archives give it only what it uses.
+$(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
+
+.PHONY: check check-unit check-blackbox
+check: lint check-unit check-blackbox fuzz-replay ## lint, unit tests, black box, fuzz corpora; SANITIZE=address,undefined
+
+check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for one
+	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"
+
+# A test marked `once` does not depend on how cortexd was built, or measures it: it runs in the release flavour alone.
+check-blackbox: all $(TEST_VENV)/ready ## black-box tests; K=reload for those that match, JOBS=3 at a time
+	CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTEST) -c test/blackbox/pytest.ini -n $(JOBS) \
+		$(if $(SANITIZE),-m 'not once') $(if $(K),-k '$(K)') test/blackbox
+
+# The tests' own Python packages, made by the interpreter that cortexd embeds.
+$(TEST_VENV)/ready: test/requirements.txt
+	rm -rf $(TEST_VENV)
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# --- fuzzing: clang's libFuzzer, in a flavour of its own ---------------------------------------------------------------
+.PHONY: fuzz-build fuzz fuzz-replay
+fuzz-build:
+	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$(FUZZ_B) $(FUZZ_BIN)
+
+$(FUZZ_B)/test/fuzz_%: $(FUZZ_B)/obj/test/fuzz/fuzz_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(ALL_LIBS)
+
+fuzz: fuzz-build ## fuzz one target: F=http TIME=60; findings and new inputs land in build/fuzz/found/F
+	@test -n "$(F)" || { echo "say which with F=; there are: $(FUZZERS)"; exit 1; }
+	@mkdir -p $(FUZZ_B)/found/$(F) test/fuzz/corpus/$(F)
+	./scripts/with-sanitizers $(FUZZ_B)/test/fuzz_$(F) -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=4096 \
+		-artifact_prefix=$(FUZZ_B)/found/$(F)/ $(FUZZ_B)/found/$(F) test/fuzz/corpus/$(F)
+
+fuzz-replay: fuzz-build ## run every fuzzer once over its corpus
+	@for f in $(FUZZERS); do \
+		echo "== fuzz_$$f: $$(find test/fuzz/corpus/$$f -type f 2>/dev/null | wc -l) inputs"; \
+		mkdir -p test/fuzz/corpus/$$f; \
+		./scripts/with-sanitizers $(FUZZ_B)/test/fuzz_$$f -runs=0 -timeout=20 -rss_limit_mb=4096 \
+			test/fuzz/corpus/$$f >$(FUZZ_B)/$$f.log 2>&1 || { tail -n 40 $(FUZZ_B)/$$f.log; exit 1; }; \
+	done
+
+# --- form --------------------------------------------------------------------------------------------------------------
+.PHONY: lint format coverage
+lint: $(BIN)/cortexd ## form of the code, include direction, every option and key documented, commands of the README
+	./scripts/lint $(BIN)/cortexd
+
+format: ## bring the C files into the form that lint asks for
+	clang-format -i $(FORMATTED)
+
+coverage: ## line coverage of unit and black-box tests, as text and in build/coverage/index.html (needs gcovr)
+	$(MAKE) COVERAGE=1 check-unit check-blackbox
+	gcovr --root . --filter '(common|http|supervisor|replica)/' --html-details build/coverage/index.html \
+		--txt - build/coverage/obj
+
+# --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
+.PHONY: install bench clean help
+install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
+	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
+	install -m 755 $(filter-out %/cortexd,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+
+# The benchmark compares model servers side by side and is a project of its own.
+bench: all ## speed beside other model servers: BENCH=folder of the benchmark, ARGS='--servers cortexd --workloads iris'
+	@test -x "$(BENCH)/run" || { echo "say where the benchmark is: make bench BENCH=FOLDER"; exit 1; }
+	CORTEXD=$(CURDIR)/$(BIN)/cortexd $(BENCH)/run $(ARGS)
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## this list
+	@echo 'make: builds $(PROGRAMS:%=$(BIN)/%); CC=clang, DEVELOPER=1 (warnings are errors), SANITIZE=address,undefined'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile test/test.mk | sort | awk -F'\t' '{printf "  %-16s%s\n", $$1, $$2}'

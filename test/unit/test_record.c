@@ -1,0 +1,147 @@
+/*
+ * Control records and the start record: what is sent arrives, what is broken is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/record.h"
+#include "common/start_record.h"
+
+static void
+test_records_arrive_in_order_then_the_end(UNUSED void **state)
+{
+	struct record record;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(record_receive(pair[1], &record), -EAGAIN);
+	assert_int_equal(record_send(pair[0], RECORD_FAILED, "no such module"), 0);
+	assert_int_equal(record_send(pair[0], RECORD_READY, NULL), 0);
+	assert_int_equal(record_receive(pair[1], &record), 1);
+	assert_int_equal(record.kind, RECORD_FAILED);
+	assert_string_equal(record.text, "no such module");
+	assert_int_equal(record_receive(pair[1], &record), 1);
+	assert_int_equal(record.kind, RECORD_READY);
+	close(pair[0]);
+	assert_int_equal(record_receive(pair[1], &record), 0);
+	assert_int_equal(record_send(pair[1], RECORD_DRAIN, NULL), -EPIPE);
+	close(pair[1]);
+}
+
+static void
+test_a_long_text_is_cut(UNUSED void **state)
+{
+	char text[RECORD_TEXT_MAX + 100];
+	uint8_t wire[RECORD_MAX];
+	struct record record;
+	size_t length;
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	length = record_encode(RECORD_FAILED, text, wire);
+	assert_int_equal(length, RECORD_MAX);
+	assert_int_equal(record_decode(wire, length, &record), 0);
+	assert_int_equal(strlen(record.text), RECORD_TEXT_MAX);
+}
+
+static void
+test_bad_records_are_refused(UNUSED void **state)
+{
+	uint8_t wire[RECORD_MAX + 1] = {0};
+	struct record record;
+	size_t length = record_encode(RECORD_FAILED, "abc", wire);
+
+	for (size_t n = 0; n < length; n++)
+		assert_int_equal(record_decode(wire, n, &record), -EBADMSG);
+	assert_int_equal(record_decode(wire, length + 1, &record), -EBADMSG);
+	wire[length - 1] = '\0';
+	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
+	length = record_encode(RECORD_FAILED, "abc", wire);
+	wire[0] = RECORD_READY; /* carries no text */
+	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
+	wire[0] = 99;
+	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
+}
+
+static void
+test_a_start_record_survives_the_way(UNUSED void **state)
+{
+	struct env_var env[] = {{(char *)"NAME", (char *)"a=b\n\"\xc3\xa9\""}, {(char *)"EMPTY", (char *)""}};
+	struct start_record start = {
+	    .api = (char *)"iris",
+	    .replica = 3,
+	    .endpoint = (char *)"/iris/predict",
+	    .project_folder = (char *)"/srv/pro ject",
+	    .implementation = (char *)"src/predictor.py",
+	    .metadata_json = (char *)"{\"big\": 123456789012345678901234567890, \"nan\": NaN}",
+	    .python = (char *)"/usr/bin/python3.11",
+	    .env = env,
+	    .n_env = 2,
+	    .n_listeners = 2,
+	    .max_body_bytes = 1 << 20,
+	    .cpu_millicpu = 200,
+	    .stop_timeout_ms = 30000,
+	    .log_format = LOG_JSON,
+	    .log_level = LOG_WARNING,
+	};
+	struct start_record got;
+	struct error err;
+	char *json = start_record_encode(&start);
+
+	assert_int_equal(start_record_decode(json, strlen(json), &got, &err), 0);
+	free(json);
+	assert_string_equal(got.api, start.api);
+	assert_int_equal(got.replica, 3);
+	assert_string_equal(got.endpoint, start.endpoint);
+	assert_string_equal(got.project_folder, start.project_folder);
+	assert_string_equal(got.implementation, start.implementation);
+	assert_null(got.python_path);
+	assert_string_equal(got.metadata_json, start.metadata_json);
+	assert_string_equal(got.python, start.python);
+	assert_int_equal(got.n_env, 2);
+	assert_string_equal(got.env[0].value, env[0].value);
+	assert_string_equal(got.env[1].name, "EMPTY");
+	assert_int_equal(got.n_listeners, 2);
+	assert_int_equal(got.max_body_bytes, 1 << 20);
+	assert_int_equal(got.cpu_millicpu, 200);
+	assert_int_equal(got.stop_timeout_ms, 30000);
+	assert_int_equal(got.log_format, LOG_JSON);
+	assert_int_equal(got.log_level, LOG_WARNING);
+	start_record_done(&got);
+}
+
+static void
+test_bad_start_records_are_refused(UNUSED void **state)
+{
+	static const char *const bad[] = {"", "{", "[]", "{}", "{\"api\": 1}", "nonsense"};
+	struct start_record got;
+	struct error err;
+
+	for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
+		assert_int_equal(start_record_decode(bad[i], strlen(bad[i]), &got, &err), -EBADMSG);
+		assert_non_null(strstr(err.text, "start record: "));
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_records_arrive_in_order_then_the_end),
+	    cmocka_unit_test(test_a_long_text_is_cut),
+	    cmocka_unit_test(test_bad_records_are_refused),
+	    cmocka_unit_test(test_a_start_record_survives_the_way),
+	    cmocka_unit_test(test_bad_start_records_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("record", tests, NULL, NULL);
+}
