@@ -1,0 +1,245 @@
+/*
+ * parser - see parser.h.
+ */
+#include "http/parser.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "http/limits.h"
+
+/* Stop with a status of our own choosing. */
+static int
+refuse(struct http_parser *parser, int status, const char *reason)
+{
+	parser->error_status = status;
+	parser->error_reason = reason;
+	return HPE_USER;
+}
+
+/* Add a piece to a span; pieces of one value follow each other in the buffer, except after a folded line. */
+static void
+span_extend(struct http_span *span, const char *buffer, const char *at, size_t length)
+{
+	if (span->length == 0)
+		span->offset = (uint32_t)(at - buffer);
+	span->length = (uint32_t)((size_t)(at - buffer) + length - span->offset);
+}
+
+static bool
+span_is(const struct http_parser *parser, struct http_span span, const char *text)
+{
+	return span.length == strlen(text) && !strncasecmp(parser->buffer + span.offset, text, span.length);
+}
+
+static int
+on_url(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http_parser *parser = llhttp->data;
+
+	span_extend(&parser->target, parser->buffer, at, length);
+	if (parser->target.length > HTTP_TARGET_MAX)
+		return refuse(parser, 414, "the request target is longer than 8192 bytes");
+	return 0;
+}
+
+static int
+on_field_name(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http_parser *parser = llhttp->data;
+
+	if (parser->name.length == 0)
+		parser->value.length = 0;
+	span_extend(&parser->name, parser->buffer, at, length);
+	return 0;
+}
+
+static int
+on_field_value(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http_parser *parser = llhttp->data;
+
+	span_extend(&parser->value, parser->buffer, at, length);
+	return 0;
+}
+
+/* One field of the header or trailer section is complete. */
+static int
+on_field(llhttp_t *llhttp)
+{
+	struct http_parser *parser = llhttp->data;
+	struct http_span value = parser->value;
+
+	if (++parser->n_fields > HTTP_FIELDS_MAX)
+		return refuse(parser, 431, "more than 100 header fields");
+	if (parser->name.length == 0)
+		return refuse(parser, 400, "a header field without a name");
+	if (!parser->head_complete) { /* a trailer field changes nothing (RFC 9110 6.5.1) */
+		if (span_is(parser, parser->name, "content-type")) {
+			parser->content_type = value;
+		} else if (span_is(parser, parser->name, "host")) {
+			parser->n_hosts++;
+		} else if (span_is(parser, parser->name, "transfer-encoding")) {
+			if (parser->chunked || !span_is(parser, value, "chunked"))
+				return refuse(parser, 501, "a transfer encoding other than chunked");
+			parser->chunked = true;
+		} else if (span_is(parser, parser->name, "expect")) {
+			if (!span_is(parser, value, "100-continue"))
+				return refuse(parser, 417, "an expectation other than 100-continue");
+			parser->expects_continue = true;
+		}
+	}
+	parser->name.length = parser->value.length = 0;
+	return 0;
+}
+
+/*
+ * Go over the lines of a head once more, for what llhttp lets pass although two readers may read it in two ways: a line
+ * that begins with white space and so continues the one before (RFC 9112 5.2), and a line ended by a bare LF (2.2).
+ * received holds at least the head. NULL and the length of the head with the empty line that ends it, or what is wrong.
+ */
+static const char *
+check_lines(const char *head, size_t target_offset, size_t received, size_t *ret_length)
+{
+	const char *end = head + received, *line = head, *newline;
+
+	while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
+		if (newline == head || newline[-1] != '\r')
+			return "a line that ends with a bare LF";
+		if (*line == ' ' || *line == '\t')
+			return "a folded header line";
+		if (newline - line == 1 && line > head + target_offset)
+			break;
+		line = newline + 1;
+	}
+	ASSERT(newline); /* llhttp has found the end of the head */
+	*ret_length = (size_t)(newline + 1 - head);
+	return NULL;
+}
+
+static int
+on_headers_complete(llhttp_t *llhttp)
+{
+	struct http_parser *parser = llhttp->data;
+	const char *wrong;
+	size_t length;
+
+	if (llhttp->http_major != 1)
+		return refuse(parser, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+	wrong = check_lines(parser->buffer, parser->target.offset, parser->request_length, &length);
+	if (wrong)
+		return refuse(parser, 400, wrong);
+	if (length > HTTP_HEAD_MAX)
+		return refuse(parser, 431, "the header section is longer than 32768 bytes");
+	if (llhttp->http_minor >= 1 ? parser->n_hosts != 1 : parser->n_hosts > 1)
+		return refuse(parser, 400, "there must be one Host field");
+	if (parser->chunked && llhttp->http_minor == 0)
+		return refuse(parser, 400, "Transfer-Encoding in HTTP/1.0");
+	if ((llhttp->flags & F_CONTENT_LENGTH) && llhttp->content_length > parser->max_body)
+		return refuse(parser, 413, "the body is larger than max_body_size");
+	if (llhttp->http_minor == 0)
+		parser->expects_continue = false;
+	llhttp->upgrade = 0; /* we never do; the request stands as it is (RFC 9110 7.8) */
+	parser->head_complete = true;
+	parser->n_fields = 0;
+	return 0;
+}
+
+/* A piece of the body: the first sets where it begins, later ones are moved up to it over the chunk framing. */
+static int
+on_body(llhttp_t *llhttp, const char *at, size_t length)
+{
+	struct http_parser *parser = llhttp->data;
+	size_t offset = (size_t)(at - parser->buffer);
+
+	if (parser->body_length == 0)
+		parser->body_offset = offset;
+	if (parser->body_length + length > parser->max_body)
+		return refuse(parser, 413, "the body is larger than max_body_size");
+	if (parser->body_offset + parser->body_length != offset)
+		memmove(parser->buffer + parser->body_offset + parser->body_length, at, length);
+	parser->body_length += length;
+	parser->body_end = offset + length;
+	return 0;
+}
+
+static int
+on_message_complete(UNUSED llhttp_t *llhttp)
+{
+	return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+    .on_url = on_url,
+    .on_header_field = on_field_name,
+    .on_header_value = on_field_value,
+    .on_header_value_complete = on_field,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+void
+http_parser_init(struct http_parser *parser, uint64_t max_body)
+{
+	memset(parser, 0, sizeof(*parser));
+	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
+	parser->llhttp.data = parser;
+	parser->max_body = max_body;
+}
+
+/* What llhttp stopped at, as the status that RFC 9110 and 9112 give it. */
+static enum http_parse_result
+fail(struct http_parser *parser, llhttp_errno_t error)
+{
+	if (parser->error_status == 0) { /* else refuse() has said it; llhttp then returns one of several codes */
+		parser->error_status = error == HPE_INVALID_VERSION || error == HPE_PAUSED_H2_UPGRADE ? 505 : 400;
+		parser->error_reason = llhttp_get_error_reason(&parser->llhttp);
+		if (!parser->error_reason || !*parser->error_reason)
+			parser->error_reason = "not a valid HTTP/1.1 request";
+	}
+	parser->keep_alive = false;
+	return HTTP_PARSE_ERROR;
+}
+
+/* A request that is not complete yet: has it outgrown its limits? */
+static enum http_parse_result
+check_growth(struct http_parser *parser, size_t length)
+{
+	size_t framing;
+
+	if (!parser->head_complete) {
+		if (length <= HTTP_HEAD_MAX)
+			return HTTP_PARSE_MORE;
+		refuse(parser, 431, "the header section is longer than 32768 bytes");
+		return fail(parser, HPE_USER);
+	}
+	framing = length - parser->body_length;
+	if (framing > HTTP_HEAD_MAX + HTTP_CHUNKED_MAX) {
+		refuse(parser, 413, "too much chunk framing for the content");
+		return fail(parser, HPE_USER);
+	}
+	return HTTP_PARSE_MORE;
+}
+
+enum http_parse_result
+http_parser_execute(struct http_parser *parser, char *buffer, size_t length)
+{
+	llhttp_errno_t error;
+
+	if (length <= parser->parsed)
+		return HTTP_PARSE_MORE;
+	parser->buffer = buffer;
+	parser->request_length = length; /* an upper bound, for on_headers_complete */
+	error = llhttp_execute(&parser->llhttp, buffer + parser->parsed, length - parser->parsed);
+	if (error == HPE_OK) {
+		parser->parsed = length;
+		return check_growth(parser, length);
+	}
+	if (error != HPE_PAUSED)
+		return fail(parser, error);
+	parser->parsed = (size_t)(llhttp_get_error_pos(&parser->llhttp) - buffer);
+	parser->request_length = parser->parsed;
+	parser->keep_alive = llhttp_should_keep_alive(&parser->llhttp);
+	return HTTP_PARSE_COMPLETE;
+}

@@ -1,0 +1,69 @@
+/*
+ * parser - one HTTP/1.x request (RFC 9112) out of a growing buffer, with llhttp in strict mode.
+ *
+ * Pure: no descriptor, no clock, no allocation. The caller keeps all bytes of the request in one buffer that begins with
+ * the request and may be moved when it grows; the parser remembers offsets. A chunked body is moved together in place,
+ * so that the body of every complete request is one run of bytes.
+ *
+ * Beyond llhttp's own strictness it refuses what could be read in two ways: a missing or second Host (RFC 9112 3.2),
+ * Transfer-Encoding in HTTP/1.0 or anything but "chunked" (6.1), obsolete line folding (5.2), an empty field name.
+ */
+#ifndef HTTP_PARSER_H
+#define HTTP_PARSER_H
+
+#include <llhttp/llhttp.h>
+
+#include "common/util.h"
+
+struct http_span {
+	uint32_t offset;
+	uint32_t length;
+};
+
+enum http_parse_result {
+	HTTP_PARSE_MORE,     /* give more bytes */
+	HTTP_PARSE_COMPLETE, /* the request is there; request_length says where the next one begins */
+	HTTP_PARSE_ERROR,    /* answer error_status, then close: what follows cannot be trusted */
+};
+
+struct http_parser {
+	llhttp_t llhttp;
+	uint64_t max_body;
+
+	/* the request, valid as far as it was parsed */
+	struct http_span target;
+	struct http_span content_type; /* length 0: none, or empty */
+	bool head_complete;
+	bool keep_alive;       /* valid once complete; false after an error */
+	bool expects_continue; /* Expect: 100-continue (RFC 9110 10.1.1), HTTP/1.1 only */
+	size_t body_offset;
+	size_t body_length;
+	size_t request_length; /* bytes of the buffer that belong to this request */
+
+	int error_status; /* 400, 413, 414, 417, 431, 501, 505 */
+	const char *error_reason;
+
+	/* while parsing */
+	char *buffer;
+	size_t parsed;
+	struct http_span name;
+	struct http_span value;
+	size_t body_end; /* end of the last piece of body as it was received */
+	unsigned n_fields;
+	unsigned n_hosts;
+	bool chunked;
+};
+
+/* Ready for the first or the next request. */
+void http_parser_init(struct http_parser *parser, uint64_t max_body);
+
+/* Parse what is new in buffer[0..length). Call again with a longer buffer after HTTP_PARSE_MORE; not after the others. */
+enum http_parse_result http_parser_execute(struct http_parser *parser, char *buffer, size_t length);
+
+static inline enum llhttp_method
+http_parser_method(const struct http_parser *parser)
+{
+	return (enum llhttp_method)parser->llhttp.method;
+}
+
+#endif
