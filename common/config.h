@@ -1,0 +1,101 @@
+/*
+ * config - cortex.yaml as an immutable value.
+ *
+ * config_load reads the file with libyaml, checks everything, and gives either a complete struct config or the list of
+ * all errors of the file in one go, each "FILE:LINE:COLUMN: subject: what was found; what is allowed". A config never
+ * changes after that; it is reference-counted so that whoever still works with an old one may keep it.
+ *
+ * The schema is Cortex v0.11's (deployment, api) plus the `server` resource and the keys cortexd adds to an api.
+ * What the schema knows but this cortexd does not do yet is an error that says "not supported yet"; nothing is ignored.
+ */
+#ifndef COMMON_CONFIG_H
+#define COMMON_CONFIG_H
+
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/start_record.h"
+#include "common/util.h"
+
+#define CONFIG_FILE_MAX   (1 << 20) /* bytes of cortex.yaml */
+#define CONFIG_ERRORS_MAX 100       /* more are counted, not kept */
+
+enum listen_kind {
+	LISTEN_TCP,
+	LISTEN_UNIX,
+};
+
+struct listen_config {
+	enum listen_kind kind;
+	char *text; /* canonical, for messages: 127.0.0.1:8888, [::1]:8888, unix:/absolute/path */
+	char *host; /* TCP: numeric address without brackets; "" is every address, v6 and v4 */
+	uint16_t port;
+	char *path; /* UNIX: absolute */
+};
+
+struct server_config {
+	struct listen_config *listen; /* at least one; default 127.0.0.1:8888 */
+	size_t n_listen;
+	char *state_dir; /* absolute; default <folder>/.cortex */
+	enum log_format log_format;
+	enum log_level log_level;
+};
+
+struct predictor_config {
+	char *path;        /* relative to the project folder, checked to be a file inside it */
+	char *python_path; /* absolute folder, or NULL */
+	char *
+	    metadata_json; /* JSON text of a map; "{}" when absent. Numbers as written: NaN, Infinity, integers of any size */
+	struct env_var *env;
+	size_t n_env;
+};
+
+struct compute_config {
+	int min_replicas;
+	int max_replicas;
+	int init_replicas;
+	int target_cpu_utilization; /* percent of the cpu request */
+	int64_t cpu_millicpu;
+	int64_t mem_bytes; /* 0: not given */
+};
+
+struct api_config {
+	char *name;
+	char *endpoint; /* canonical: leading slash, none at the end */
+	struct predictor_config predictor;
+	struct compute_config compute;
+	int64_t max_body_bytes; /* requests.max_body_size */
+};
+
+struct config {
+	unsigned references;
+	char *path;   /* as given, for messages */
+	char *folder; /* absolute, links resolved: the project folder */
+	char *deployment;
+	struct server_config server;
+	struct api_config *apis; /* at least one */
+	size_t n_apis;
+	char *requirements; /* absolute path of requirements.txt, or NULL when there is none */
+};
+
+/* All errors of one file, in the order of the file. */
+struct config_errors {
+	char **lines;
+	size_t n_lines;
+	size_t n_more; /* beyond CONFIG_ERRORS_MAX */
+};
+
+/* 0 and *ret_config (one reference), or a negative errno and at least one line in *ret_errors (release with
+ * config_errors_done; it is initialised in either case). Never exits, never logs. */
+MUSTCHECK int config_load(const char *path, struct config **ret_config, struct config_errors *ret_errors);
+
+/* The same from text already read; path is used for messages and to find the project folder. For tests and fuzzing. */
+MUSTCHECK int config_parse(
+    const char *path, const char *text, size_t length, struct config **ret_config, struct config_errors *ret_errors);
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* NULL is fine */
+void config_errors_done(struct config_errors *errors);
+
+#endif

@@ -1,0 +1,548 @@
+/*
+ * config_api - the resource of kind api: what is served where, by what code, with how many replicas.
+ *
+ * The tables hold all of the schema. What cortexd does not do yet is checked like the rest, so that a file is ready
+ * for the version that does it, and then refused.
+ */
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/config_reader.h"
+
+/* --- predictor, onnx, tensorflow ---------------------------------------------------------------------------------- */
+
+static bool
+read_file(struct config_reader *reader, UNUSED const struct config_key *key, const struct node *value, void *field)
+{
+	return config_find_path(reader, value, CONFIG_FILE, field, NULL);
+}
+
+static bool
+read_folder(struct config_reader *reader, UNUSED const struct config_key *key, const struct node *value, void *field)
+{
+	return config_find_path(reader, value, CONFIG_FOLDER, NULL, field);
+}
+
+static bool
+read_model(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+{
+	const char *text = config_text(reader, value, key->allowed), *rest;
+
+	if (!text)
+		return false;
+	rest = strncmp(text, "s3://", 5) == 0 ? strchr(text + 5, '/') : NULL;
+	if (!rest || rest == text + 5 || !rest[1])
+		return config_wrong_type(reader, value, key->allowed);
+	return true;
+}
+
+static bool
+is_env_name(const char *text)
+{
+	static const char allowed[] = "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+	return *text && !(*text >= '0' && *text <= '9') && strspn(text, allowed) == strlen(text);
+}
+
+/* field is the whole predictor: env has two members. */
+static bool
+read_env(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	struct predictor_config *predictor = field;
+	size_t size = 0;
+	bool valid = true;
+
+	if (value->kind != NODE_MAPPING)
+		return config_wrong_type(reader, value, key->allowed);
+	predictor->env = xcalloc(value->n, sizeof(*predictor->env));
+	for (size_t i = 0; i < value->n && size <= CONFIG_ENV_MAX; i++) {
+		const struct pair *pair = &value->pairs[i];
+		struct config_place place = config_enter(reader, pair->key, 0, pair->key->mark);
+		const char *text = NULL;
+
+		if (config_check_key(reader, pair)) {
+			if (is_env_name(pair->key->text))
+				text = config_text(reader, pair->value, "a string, a number, true or false");
+			else
+				config_error(reader, "not a name; must be letters, digits and _, no digit first");
+		}
+		if (text) {
+			size += pair->key->length + pair->value->length + 2;
+			predictor->env[predictor->n_env++] = (struct env_var){
+			    .name = xstrdup(pair->key->text), .value = xstrdup(text)};
+		}
+		valid &= text != NULL;
+		config_leave(reader, place);
+	}
+	if (size > CONFIG_ENV_MAX) {
+		config_error(reader, "larger than %d KiB in all", CONFIG_ENV_MAX / 1024);
+		return false;
+	}
+	return valid;
+}
+
+#define MODEL_ALLOWED "s3://bucket/key"
+
+static const struct config_key predictor_keys[] = {
+    {.name = "path",
+	.read = read_file,
+	.offset = offsetof(struct predictor_config, path),
+	.allowed = "the path of a Python file",
+	.flags = CONFIG_REQUIRED},
+    {.name = "model", .read = read_model, .offset = CONFIG_NO_FIELD, .allowed = MODEL_ALLOWED, .flags = CONFIG_NOT_YET},
+    {.name = "python_path",
+	.read = read_folder,
+	.offset = offsetof(struct predictor_config, python_path),
+	.allowed = "the path of a folder"},
+    {.name = "metadata",
+	.read = config_read_metadata,
+	.offset = offsetof(struct predictor_config, metadata_json),
+	.allowed = "a map"},
+    {.name = "env", .read = read_env, .offset = 0, .allowed = "a map of names to strings"},
+};
+static const struct config_map predictor_map = {.keys = predictor_keys, .n_keys = N_ELEMENTS(predictor_keys)};
+
+static const struct config_key onnx_keys[] = {
+    {.name = "model",
+	.read = read_model,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = MODEL_ALLOWED,
+	.flags = CONFIG_REQUIRED},
+    {.name = "request_handler", .read = read_file, .offset = CONFIG_NO_FIELD, .allowed = "the path of a Python file"},
+    {.name = "python_path", .read = read_folder, .offset = CONFIG_NO_FIELD, .allowed = "the path of a folder"},
+    {.name = "metadata", .read = config_read_metadata, .offset = CONFIG_NO_FIELD, .allowed = "a map"},
+};
+static const struct config_map onnx_map = {.keys = onnx_keys, .n_keys = N_ELEMENTS(onnx_keys)};
+
+static const struct config_key tensorflow_keys[] = {
+    {.name = "model",
+	.read = read_model,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = MODEL_ALLOWED,
+	.flags = CONFIG_REQUIRED},
+    {.name = "request_handler", .read = read_file, .offset = CONFIG_NO_FIELD, .allowed = "the path of a Python file"},
+    {.name = "signature_key", .read = config_read_string, .offset = CONFIG_NO_FIELD, .allowed = "a string"},
+    {.name = "python_path", .read = read_folder, .offset = CONFIG_NO_FIELD, .allowed = "the path of a folder"},
+    {.name = "metadata", .read = config_read_metadata, .offset = CONFIG_NO_FIELD, .allowed = "a map"},
+};
+static const struct config_map tensorflow_map = {.keys = tensorflow_keys, .n_keys = N_ELEMENTS(tensorflow_keys)};
+
+static const struct config_key tracker_keys[] = {
+    {.name = "key", .read = config_read_string, .offset = CONFIG_NO_FIELD, .allowed = "a string"},
+    {.name = "model_type",
+	.read = config_read_choice,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "classification or regression",
+	.flags = CONFIG_REQUIRED},
+};
+static const struct config_map tracker_map = {.keys = tracker_keys, .n_keys = N_ELEMENTS(tracker_keys)};
+
+/* --- compute ------------------------------------------------------------------------------------------------------ */
+
+#define MIN_REPLICAS_DEFAULT 1
+#define MAX_REPLICAS_DEFAULT 100
+#define TARGET_CPU_DEFAULT   80
+#define CPU_MILLI_DEFAULT    200
+#define MAX_BODY_DEFAULT     (32 << 20)
+
+static bool
+read_gpu(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+{
+	int gpu;
+
+	if (!config_read_int(reader, key, value, &gpu))
+		return false;
+	if (gpu > 0)
+		config_error(reader, "not supported yet");
+	return true;
+}
+
+/* Report at the key name of the map if it is there, else at the map. */
+static PRINTFLIKE(4) void report_key(
+    struct config_reader *reader, const struct node *map, const char *name, const char *format, ...)
+{
+	const struct pair *pair = document_find(map, name);
+	struct node key = {.kind = NODE_STRING, .text = (char *)name, .length = strlen(name)};
+	struct config_place place = config_enter(reader, &key, 0, pair ? pair->key->mark : map->mark);
+	char text[128];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	config_error(reader, "%s", text);
+	config_leave(reader, place);
+}
+
+/* Is there a value for the key, right or wrong? */
+static bool
+is_given(const struct node *map, const char *name)
+{
+	const struct pair *pair = document_find(map, name);
+
+	return pair && pair->value->kind != NODE_NULL;
+}
+
+/* min <= init <= max, of what could be read. */
+static void
+check_compute(struct config_reader *reader, const struct node *map, void *target)
+{
+	struct compute_config *compute = target;
+	bool min_given = is_given(map, "min_replicas"), max_given = is_given(map, "max_replicas");
+	int min = min_given ? compute->min_replicas : MIN_REPLICAS_DEFAULT;
+	int max = max_given ? compute->max_replicas : MAX_REPLICAS_DEFAULT;
+	int init = compute->init_replicas;
+
+	if (min > 0 && max > 0 && min > max) {
+		if (max_given)
+			report_key(
+			    reader, map, "max_replicas", "found %d; must be at least min_replicas, %d", max, min);
+		else
+			report_key(reader, map, "min_replicas", "found %d; must be at most max_replicas, %d%s", min,
+			    max, " by default");
+	}
+	if (init > 0 && min > 0 && init < min)
+		report_key(reader, map, "init_replicas", "found %d; must be at least min_replicas, %d", init, min);
+	if (init > 0 && max > 0 && init > max)
+		report_key(reader, map, "init_replicas", "found %d; must be at most max_replicas, %d%s", init, max,
+		    max_given ? "" : " by default");
+}
+
+static const struct config_key compute_keys[] = {
+    {.name = "min_replicas",
+	.read = config_read_int,
+	.offset = offsetof(struct compute_config, min_replicas),
+	.allowed = "a whole number from 1 to 10000",
+	.min = 1,
+	.max = CONFIG_REPLICAS_MAX},
+    {.name = "max_replicas",
+	.read = config_read_int,
+	.offset = offsetof(struct compute_config, max_replicas),
+	.allowed = "a whole number from 1 to 2147483647",
+	.min = 1,
+	.max = INT_MAX},
+    {.name = "init_replicas",
+	.read = config_read_int,
+	.offset = offsetof(struct compute_config, init_replicas),
+	.allowed = "a whole number from 1 to 10000",
+	.min = 1,
+	.max = CONFIG_REPLICAS_MAX},
+    {.name = "target_cpu_utilization",
+	.read = config_read_int,
+	.offset = offsetof(struct compute_config, target_cpu_utilization),
+	.allowed = "a whole number from 1 to 100 (percent)",
+	.min = 1,
+	.max = 100},
+    {.name = "cpu",
+	.read = config_read_cpu,
+	.offset = offsetof(struct compute_config, cpu_millicpu),
+	.allowed = "a quantity"},
+    {.name = "gpu",
+	.read = read_gpu,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a whole number, 0 or more",
+	.min = 0,
+	.max = INT_MAX},
+    {.name = "mem",
+	.read = config_read_bytes,
+	.offset = offsetof(struct compute_config, mem_bytes),
+	.allowed = "more than 0",
+	.min = 1,
+	.max = INT64_MAX},
+};
+static const struct config_map compute_map = {
+    .keys = compute_keys, .n_keys = N_ELEMENTS(compute_keys), .check = check_compute};
+
+/* --- requests and what comes later -------------------------------------------------------------------------------- */
+
+#define DURATION_ALLOWED "a duration: 500ms, 30s, 5m or 1h"
+#define SURGE_ALLOWED    "a whole number or a percentage: 1 or 25%"
+
+static bool
+read_in_flight(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+{
+	if ((value->kind != NODE_INTEGER && value->kind != NODE_FLOAT) || strtod(value->text, NULL) <= 0)
+		return config_wrong_type(reader, value, key->allowed);
+	return true;
+}
+
+static bool
+read_surge(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	return value->kind == NODE_INTEGER ? config_read_int(reader, key, value, field)
+					   : config_read_percent(reader, key, value, field);
+}
+
+static const struct config_key requests_keys[] = {
+    {.name = "timeout",
+	.read = config_read_duration,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = DURATION_ALLOWED,
+	.flags = CONFIG_NOT_YET},
+    {.name = "max_queue_length",
+	.read = config_read_int,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a whole number, 0 or more",
+	.flags = CONFIG_NOT_YET,
+	.min = 0,
+	.max = INT_MAX},
+    {.name = "max_body_size",
+	.read = config_read_bytes,
+	.offset = offsetof(struct api_config, max_body_bytes),
+	.allowed = "from 1 to 1Gi bytes",
+	.min = 1,
+	.max = CONFIG_BODY_MAX},
+};
+static const struct config_map requests_map = {.keys = requests_keys, .n_keys = N_ELEMENTS(requests_keys)};
+
+static const struct config_key autoscaling_keys[] = {
+    {.name = "target_in_flight", .read = read_in_flight, .offset = CONFIG_NO_FIELD, .allowed = "a number above 0"},
+    {.name = "window", .read = config_read_duration, .offset = CONFIG_NO_FIELD, .allowed = DURATION_ALLOWED},
+    {.name = "downscale_stabilization_period",
+	.read = config_read_duration,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = DURATION_ALLOWED},
+    {.name = "upscale_stabilization_period",
+	.read = config_read_duration,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = DURATION_ALLOWED},
+    {.name = "tolerance", .read = config_read_percent, .offset = CONFIG_NO_FIELD, .allowed = "a percentage: 10%"},
+};
+static const struct config_map autoscaling_map = {.keys = autoscaling_keys, .n_keys = N_ELEMENTS(autoscaling_keys)};
+
+static const struct config_key update_strategy_keys[] = {
+    {.name = "max_surge",
+	.read = read_surge,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = SURGE_ALLOWED,
+	.min = 0,
+	.max = INT_MAX},
+    {.name = "max_unavailable",
+	.read = read_surge,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = SURGE_ALLOWED,
+	.min = 0,
+	.max = INT_MAX},
+};
+static const struct config_map update_strategy_map = {
+    .keys = update_strategy_keys, .n_keys = N_ELEMENTS(update_strategy_keys)};
+
+static const struct config_key recycle_keys[] = {
+    {.name = "max_requests",
+	.read = config_read_int,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a whole number, 1 or more",
+	.min = 1,
+	.max = INT_MAX},
+    {.name = "jitter", .read = config_read_percent, .offset = CONFIG_NO_FIELD, .allowed = "a percentage: 10%"},
+    {.name = "max_mem",
+	.read = config_read_bytes,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "more than 0",
+	.min = 1,
+	.max = INT64_MAX},
+};
+static const struct config_map recycle_map = {.keys = recycle_keys, .n_keys = N_ELEMENTS(recycle_keys)};
+
+/* --- api ---------------------------------------------------------------------------------------------------------- */
+
+static bool
+read_name(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed);
+
+	if (!text)
+		return false;
+	if (!config_is_dns_label(text, true))
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(char **)field = xstrdup(text);
+	return true;
+}
+
+/* What is wrong with an endpoint, or NULL. */
+static const char *
+endpoint_problem(const char *text)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./";
+
+	if (strlen(text) > CONFIG_ENDPOINT_MAX)
+		return "is longer than 255 characters";
+	if (strspn(text, allowed) != strlen(text))
+		return "has a character that is not allowed; use letters, digits, _ - . /";
+	if (strstr(text, "//"))
+		return "has an empty part; remove one /";
+	if (!text[strspn(text, "/")])
+		return "has no name; use a path like /iris";
+	for (const char *at = text; *at;) {
+		size_t length = strcspn(at, "/");
+
+		if ((length == 1 && *at == '.') || (length == 2 && strncmp(at, "..", 2) == 0))
+			return "has a part . or .., which clients remove";
+		at += length;
+		at += *at == '/';
+	}
+	return NULL;
+}
+
+static bool
+read_endpoint(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed), *problem;
+	size_t length;
+	char *endpoint;
+
+	if (!text)
+		return false;
+	problem = endpoint_problem(text);
+	if (problem) {
+		config_error(reader, "%s %s", config_show(text, value->length).text, problem);
+		return false;
+	}
+	endpoint = xasprintf("/%s", text + (*text == '/'));
+	length = strlen(endpoint);
+	if (endpoint[length - 1] == '/')
+		endpoint[length - 1] = '\0';
+	if (strcmp(endpoint, "/healthz") == 0) {
+		config_error(reader, "\"/healthz\" is taken: it answers health checks");
+		free(endpoint);
+		return false;
+	}
+	*(char **)field = endpoint;
+	return true;
+}
+
+/* preload has one value that is done: none. */
+static bool
+read_preload(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+{
+	if (!config_read_choice(reader, key, value, NULL))
+		return false;
+	if (strcmp(value->text, "none") != 0)
+		config_error(reader, "\"%s\" is not supported yet", value->text);
+	return true;
+}
+
+static void
+check_api(struct config_reader *reader, const struct node *map, UNUSED void *target)
+{
+	static const char *const implementations[] = {"predictor", "onnx", "tensorflow"};
+	const char *first = NULL;
+
+	for (size_t i = 0; i < N_ELEMENTS(implementations); i++) {
+		const char *name = implementations[i];
+
+		if (!is_given(map, name))
+			continue;
+		if (first)
+			report_key(reader, map, name,
+			    "given beside %s; an api has exactly one of predictor, onnx, tensorflow", first);
+		else
+			first = name;
+	}
+	if (!first)
+		report_key(reader, map, "predictor", "missing; an api has exactly one of predictor, onnx, tensorflow");
+}
+
+static const struct config_key api_keys[] = {
+    {.name = "kind", .read = config_read_nothing, .offset = CONFIG_NO_FIELD, .allowed = ""},
+    {.name = "name",
+	.read = read_name,
+	.offset = offsetof(struct api_config, name),
+	.allowed = "1 to 63 lower-case letters, digits and dashes, a letter first, no dash at the end",
+	.flags = CONFIG_REQUIRED},
+    {.name = "endpoint",
+	.read = read_endpoint,
+	.offset = offsetof(struct api_config, endpoint),
+	.allowed = "a path like /iris"},
+    {.name = "predictor",
+	.read = config_read_map,
+	.offset = offsetof(struct api_config, predictor),
+	.allowed = "a map",
+	.map = &predictor_map},
+    {.name = "onnx",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &onnx_map},
+    {.name = "tensorflow",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &tensorflow_map},
+    {.name = "tracker",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &tracker_map},
+    {.name = "compute",
+	.read = config_read_map,
+	.offset = offsetof(struct api_config, compute),
+	.allowed = "a map",
+	.map = &compute_map},
+    {.name = "requests", .read = config_read_map, .offset = 0, .allowed = "a map", .map = &requests_map},
+    {.name = "autoscaling",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &autoscaling_map},
+    {.name = "update_strategy",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &update_strategy_map},
+    {.name = "recycle",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.flags = CONFIG_NOT_YET,
+	.map = &recycle_map},
+    {.name = "preload", .read = read_preload, .offset = CONFIG_NO_FIELD, .allowed = "none, module or init"},
+};
+const struct config_map config_api_map = {.keys = api_keys, .n_keys = N_ELEMENTS(api_keys), .check = check_api};
+
+void
+config_default_api(struct api_config *api, const char *deployment)
+{
+	struct compute_config *compute = &api->compute;
+
+	if (!api->endpoint)
+		api->endpoint = xasprintf("/%s/%s", deployment, api->name);
+	if (!api->predictor.metadata_json)
+		api->predictor.metadata_json = xstrdup("{}");
+	if (compute->min_replicas == 0)
+		compute->min_replicas = MIN_REPLICAS_DEFAULT;
+	if (compute->max_replicas == 0)
+		compute->max_replicas = MAX_REPLICAS_DEFAULT;
+	if (compute->init_replicas == 0)
+		compute->init_replicas = compute->min_replicas;
+	if (compute->target_cpu_utilization == 0)
+		compute->target_cpu_utilization = TARGET_CPU_DEFAULT;
+	if (compute->cpu_millicpu == 0)
+		compute->cpu_millicpu = CPU_MILLI_DEFAULT;
+	if (api->max_body_bytes == 0)
+		api->max_body_bytes = MAX_BODY_DEFAULT;
+}
+
+void
+config_api_done(struct api_config *api)
+{
+	for (size_t i = 0; i < api->predictor.n_env; i++) {
+		free(api->predictor.env[i].name);
+		free(api->predictor.env[i].value);
+	}
+	free(api->predictor.env);
+	free(api->predictor.path);
+	free(api->predictor.python_path);
+	free(api->predictor.metadata_json);
+	free(api->name);
+	free(api->endpoint);
+}

@@ -1,0 +1,137 @@
+/*
+ * config_server - the resource of kind server: cortexd's own settings.
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/config_reader.h"
+
+static bool
+read_state_dir(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed);
+	struct stat status;
+	char *path;
+
+	if (!text)
+		return false;
+	if (!*text || strlen(reader->config->folder) + value->length + 2 > PATH_MAX / 2)
+		return config_wrong_type(reader, value, key->allowed);
+	path = config_join_path(reader->config->folder, text);
+	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode)) {
+		config_error(reader, "%s is not a folder", config_show(text, value->length).text);
+		free(path);
+		return false;
+	}
+	if (field)
+		*(char **)field = take_ptr(&path);
+	free(path);
+	return true;
+}
+
+static bool
+read_log_format(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed);
+	enum log_format format;
+
+	if (!text)
+		return false;
+	if (!log_format_parse(text, &format))
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(enum log_format *)field = format;
+	return true;
+}
+
+static bool
+read_log_level(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed);
+	enum log_level level;
+
+	if (!text)
+		return false;
+	if (!log_level_parse(text, &level))
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(enum log_level *)field = level;
+	return true;
+}
+
+static bool
+read_admin(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+{
+	bool valid = true;
+
+	if (value->kind != NODE_SEQUENCE)
+		return config_read_string(reader, key, value, NULL);
+	for (size_t i = 0; i < value->n; i++) {
+		struct config_place place = config_enter(reader, NULL, i, value->items[i]->mark);
+
+		valid &= config_read_string(reader, key, value->items[i], NULL);
+		config_leave(reader, place);
+	}
+	return valid;
+}
+
+static const struct config_key log_keys[] = {
+    {.name = "format",
+	.read = read_log_format,
+	.offset = offsetof(struct server_config, log_format),
+	.allowed = "text or json"},
+    {.name = "level",
+	.read = read_log_level,
+	.offset = offsetof(struct server_config, log_level),
+	.allowed = "debug, info, warning or error"},
+};
+static const struct config_map log_map = {.keys = log_keys, .n_keys = N_ELEMENTS(log_keys)};
+
+static const struct config_key capacity_keys[] = {
+    {.name = "cpu", .read = config_read_cpu, .offset = CONFIG_NO_FIELD, .allowed = "a quantity"},
+    {.name = "mem",
+	.read = config_read_bytes,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "more than 0",
+	.min = 1,
+	.max = INT64_MAX},
+    {.name = "gpu",
+	.read = config_read_int,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a whole number, 0 or more",
+	.min = 0,
+	.max = INT_MAX},
+};
+static const struct config_map capacity_map = {.keys = capacity_keys, .n_keys = N_ELEMENTS(capacity_keys)};
+
+static const struct config_key server_keys[] = {
+    {.name = "kind", .read = config_read_nothing, .offset = CONFIG_NO_FIELD, .allowed = ""},
+    {.name = "listen",
+	.read = config_read_listen,
+	.offset = 0,
+	.allowed = "host:port, [v6]:port, unix:/path, or a list of them"},
+    {.name = "state_dir",
+	.read = read_state_dir,
+	.offset = offsetof(struct server_config, state_dir),
+	.allowed = "the path of a folder"},
+    {.name = "log", .read = config_read_map, .offset = 0, .allowed = "a map", .map = &log_map},
+    {.name = "admin",
+	.read = read_admin,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "unix, host:port, or a list of them",
+	.flags = CONFIG_NOT_YET},
+    {.name = "user",
+	.read = config_read_string,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "the name of a user",
+	.flags = CONFIG_NOT_YET},
+    {.name = "capacity",
+	.read = config_read_map,
+	.offset = CONFIG_NO_FIELD,
+	.allowed = "a map",
+	.map = &capacity_map,
+	.flags = CONFIG_NOT_YET},
+};
+const struct config_map config_server_map = {.keys = server_keys, .n_keys = N_ELEMENTS(server_keys)};
