@@ -97,5 +97,9 @@ $(B)/obj/replica/support.o: replica/support.py
 
 # --- tests -------------------------------------------------------------------------------------------------------------
 include test/test.mk
+include test/wrap.mk
+
+# Objects that only a chain of rules mentions are kept all the same.
+.SECONDARY:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

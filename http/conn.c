@@ -396,6 +396,20 @@ may_read(struct http_conn *conn)
 	return false;
 }
 
+/*
+ * At most what the body still lacks and a bounded part of what follows: each request that is answered is taken out of the
+ * front of the buffer, and that must not mean moving megabytes because a large body has left a large buffer.
+ */
+static size_t
+read_room(const struct http_conn *conn)
+{
+	size_t free_room = conn->room - conn->length, lacks = 0;
+
+	if (conn->state == HTTP_CONN_BODY)
+		lacks = (size_t)MIN(conn->parser.llhttp.content_length, free_room);
+	return MIN(free_room, lacks + HTTP_AHEAD_MAX);
+}
+
 static void
 read_some(struct http_conn *conn)
 {
@@ -411,7 +425,7 @@ read_some(struct http_conn *conn)
 			conn_close(conn);
 			return;
 		}
-		room = conn->room - conn->length;
+		room = read_room(conn);
 		n = recv(conn->fd, conn->buffer + conn->length, room, 0);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
@@ -575,9 +589,14 @@ http_conns_reap(struct http_conns *conns)
 void
 http_conns_close_idle(struct http_conns *conns)
 {
+	struct http_conn *conn;
+
 	conns->closing = true;
-	while (!TAILQ_EMPTY(&conns->in_state[HTTP_CONN_IDLE]))
-		conn_close(TAILQ_FIRST(&conns->in_state[HTTP_CONN_IDLE]));
+	while ((conn = TAILQ_FIRST(&conns->in_state[HTTP_CONN_IDLE]))) {
+		read_some(conn);
+		if (conn->state == HTTP_CONN_IDLE)
+			conn_close(conn);
+	}
 }
 
 void

@@ -91,7 +91,11 @@ MUSTCHECK int http_conns_add(struct http_conns *conns, int fd);
 /* Free the connections that ended. Called by the owner between two turns of the loop, never from a callback. */
 void http_conns_reap(struct http_conns *conns);
 
-/* From now on: idle connections are closed, every answer is the last one of its connection. */
+/*
+ * From now on every answer is the last one of its connection. Reads from the idle connections what has arrived, and closes
+ * those that have nothing. Not from a callback. To be called after each turn of the loop until all connections have ended:
+ * one that was promised more while its answer was written becomes idle later.
+ */
 void http_conns_close_idle(struct http_conns *conns);
 
 /* Close the descriptors without a word, in a forked child that must not keep them. Touches nothing else. */

@@ -17,6 +17,8 @@
 
 #define COMPLAIN_EVERY_MS 10000
 
+static const struct timeval moment = {0, 100000}; /* of a pause */
+
 /* What accept4 says about the connection that it would have returned, not about the listener (accept(2)). */
 static bool
 is_about_connection(int error)
@@ -99,8 +101,6 @@ requeue(struct http_listener *listener)
 static void
 pause_accepting(struct http_listener *listener, int error)
 {
-	static const struct timeval moment = {0, 100000};
-
 	int64_t now_ms = clock_ms();
 
 	if (listener->complained_ms == 0 || now_ms - listener->complained_ms > COMPLAIN_EVERY_MS) {
@@ -138,20 +138,24 @@ on_readable_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct http_listener *listener = arg;
 
-	if (!listener->may_accept(listener->arg)) {
-		pause_accepting(listener, EMFILE);
-		return;
-	}
-	if (accept_one(listener) && listener->epoll_fd >= 0)
+	if (listener->may_accept(listener->arg) && accept_one(listener) && listener->epoll_fd >= 0)
 		requeue(listener);
+	/* Who can take no more leaves the line: a wake-up spent on it is missing where there is room. */
+	if (listener->armed && !listener->may_accept(listener->arg))
+		pause_accepting(listener, EMFILE);
 }
 
 static void
 on_pause_over_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct http_listener *listener = arg;
-	int r = http_listener_arm(listener);
+	int r;
 
+	if (!listener->may_accept(listener->arg)) {
+		evtimer_add(&listener->pause, &moment);
+		return;
+	}
+	r = http_listener_arm(listener);
 	if (r < 0)
 		listener->on_fatal("epoll_ctl", -r, listener->arg);
 }

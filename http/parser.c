@@ -63,6 +63,12 @@ on_field_value(llhttp_t *llhttp, const char *at, size_t length)
 	return 0;
 }
 
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 /* One field of the header or trailer section is complete. */
 static int
 on_field(llhttp_t *llhttp)
@@ -70,6 +76,8 @@ on_field(llhttp_t *llhttp)
 	struct http_parser *parser = llhttp->data;
 	struct http_span value = parser->value;
 
+	while (value.length > 0 && is_blank(parser->buffer[value.offset + value.length - 1]))
+		value.length--; /* no part of the value (RFC 9110 5.5) */
 	if (++parser->n_fields > HTTP_FIELDS_MAX)
 		return refuse(parser, 431, "more than 100 header fields");
 	if (parser->name.length == 0)
@@ -106,7 +114,7 @@ check_lines(const char *head, size_t target_offset, size_t received, size_t *ret
 	while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
 		if (newline == head || newline[-1] != '\r')
 			return "a line that ends with a bare LF";
-		if (*line == ' ' || *line == '\t')
+		if (is_blank(*line))
 			return "a folded header line";
 		if (newline - line == 1 && line > head + target_offset)
 			break;
@@ -240,6 +248,10 @@ http_parser_execute(struct http_parser *parser, char *buffer, size_t length)
 		return fail(parser, error);
 	parser->parsed = (size_t)(llhttp_get_error_pos(&parser->llhttp) - buffer);
 	parser->request_length = parser->parsed;
+	if (parser->chunked && buffer[parser->parsed - 2] != '\r') {
+		refuse(parser, 400, "a line that ends with a bare LF");
+		return fail(parser, HPE_USER);
+	}
 	parser->keep_alive = llhttp_should_keep_alive(&parser->llhttp);
 	return HTTP_PARSE_COMPLETE;
 }

@@ -16,8 +16,10 @@ $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTT
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
-.PHONY: check check-unit check-blackbox
+.PHONY: check check-unit check-blackbox unit-tests
 check: lint check-unit check-blackbox fuzz-replay ## lint, unit tests, black box, fuzz corpora; SANITIZE=address,undefined
+
+unit-tests: $(UNIT_BIN)
 
 check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for one
 	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"

@@ -1,0 +1,110 @@
+/*
+ * cortexd-replica - one process that holds one copy of a predictor and runs its predictions one at a time.
+ *
+ * Started by cortexd only, with fixed descriptors (common/start_record.h) and no arguments. Order of the start: read the
+ * start record, make the event loop, start Python, load the predictor (init() may take minutes), then take requests.
+ * A replica that cannot start says why in a FAILED record and in the log, and exits 1.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/record.h"
+#include "common/start_record.h"
+#include "common/title.h"
+#include "replica/predictor.h"
+#include "replica/server.h"
+#include "replica/signals.h"
+
+static int
+read_start_record(struct start_record *ret_start, struct error *err)
+{
+	char *json = NULL;
+	size_t length;
+	int fd = REPLICA_FD_START, r;
+
+	r = fd_read_all(fd, START_RECORD_MAX, &json, &length);
+	if (r < 0)
+		return error_set(err, r, "start record: %s", strerror(-r));
+	fd_close(&fd);
+	r = start_record_decode(json, length, ret_start, err);
+	free(json);
+	return r;
+}
+
+/* Nothing that the predictor executes may inherit what belongs to us. */
+static int
+keep_descriptors_private(const struct start_record *start, struct error *err)
+{
+	int r = fd_set_cloexec(REPLICA_FD_CONTROL, true);
+
+	for (int i = 0; r == 0 && i < start->n_listeners; i++)
+		r = fd_set_cloexec(REPLICA_FD_LISTENER + i, true);
+	return r < 0 ? error_set(err, r, "fcntl: %s", strerror(-r)) : 0;
+}
+
+/* Everything up to a loaded predictor; the GIL is held afterwards. */
+static int
+start_all(struct start_record *start, struct server **ret_server, struct predictor **ret_predictor, struct error *err)
+{
+	struct signals signals;
+	int r;
+
+	r = read_start_record(start, err);
+	if (r < 0)
+		return r;
+	log_set_identity("replica", start->api, start->replica);
+	log_set_format(start->log_format);
+	log_set_level(start->log_level);
+	title_set("cortexd: replica %s/%d (loading)", start->api, start->replica);
+	r = keep_descriptors_private(start, err);
+	if (r < 0)
+		return r;
+	if (chdir(start->project_folder) < 0)
+		return error_set(err, -errno, "cannot enter \"%s\": %s", start->project_folder, strerror(errno));
+	r = server_new(start, ret_server, err);
+	if (r < 0)
+		return r;
+	r = interpreter_start(start, err);
+	if (r < 0)
+		return r;
+	signals_save(&signals);
+	r = predictor_load(start, ret_predictor, err);
+	if (r == 0)
+		signals_restore(&signals);
+	return r;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct predictor *predictor = NULL;
+	struct server *server = NULL;
+	struct start_record start;
+	struct error err = {""};
+	int status;
+
+	title_init(argv);
+	if (argc != 1 || fcntl(REPLICA_FD_START, F_GETFD) < 0) {
+		fprintf(stderr, "cortexd-replica is started by cortexd; see cortexd --help\n");
+		return 2;
+	}
+	log_set_identity("replica", NULL, -1);
+	signal(SIGPIPE, SIG_IGN); /* as under python; our own sends ask for EPIPE */
+	if (start_all(&start, &server, &predictor, &err) < 0) {
+		log_error("%s", err.text);
+		if (record_send(REPLICA_FD_CONTROL, RECORD_FAILED, err.text) < 0)
+			log_debug("the supervisor cannot be told");
+		_exit(1);
+	}
+	status = server_run(server, predictor);
+	interpreter_stop();
+	log_info("stopped");
+	_exit(status);
+}

@@ -1,0 +1,287 @@
+/*
+ * predictor - see predictor.h.
+ *
+ * The way of a request through this file is short on purpose: decode, one vectorcall, encode. Whatever goes wrong leaves
+ * it for support.py, which finds the words; should that fail too (no memory, a predictor that broke the interpreter),
+ * the client still gets a fixed text with the right status.
+ */
+#include <Python.h>
+
+#include "replica/predictor.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "replica/content_type.h"
+#include "replica/json_decode.h"
+#include "replica/json_encode.h"
+
+#define TYPE_SHOWN_MAX 100
+
+static const char type_json[] = "application/json";
+static const char type_text[] = "text/plain; charset=utf-8";
+
+struct predictor {
+	PyObject *implementation; /* as in the configuration: predictor.py */
+	PyObject *predict;
+	PyObject *metadata;
+	PyObject *prediction_failed; /* functions of support.py */
+	PyObject *conversion_failed;
+	PyObject *preview;
+	struct json_decoder decoder;
+	struct json_encoder encoder;
+};
+
+static PyObject *
+ref(PyObject *object)
+{
+	Py_INCREF(object);
+	return object;
+}
+
+/* The text of a str, or fallback. Borrowed from object; no exception is left. */
+static const char *
+text_of(PyObject *object, const char *fallback)
+{
+	const char *text = object && PyUnicode_Check(object) ? PyUnicode_AsUTF8(object) : NULL;
+
+	PyErr_Clear();
+	return text ? text : fallback;
+}
+
+/* Before anything of the user runs: only what cortexd itself is made of. -EIO with an exception pending. */
+static int
+collect_tools(struct predictor *p, const struct start_record *start)
+{
+	int r;
+
+	p->implementation = PyUnicode_DecodeFSDefault(start->implementation);
+	p->prediction_failed = support_function("prediction_failed");
+	p->conversion_failed = support_function("conversion_failed");
+	p->preview = support_function("preview");
+	if (!p->implementation || !p->prediction_failed || !p->conversion_failed || !p->preview)
+		return -EIO;
+	r = json_decoder_init(&p->decoder);
+	return r < 0 ? r : json_encoder_init(&p->encoder);
+}
+
+/* Run the file and init(). -EIO with an exception pending, -EINVAL with err set. */
+static int
+start_user_code(struct predictor *p, const struct start_record *start, struct error *err)
+{
+	PyObject *start_predictor, *outcome = NULL;
+	const char *traceback;
+	int r = -EIO;
+
+	start_predictor = support_function("start_predictor");
+	if (start_predictor)
+		outcome = PyObject_CallFunction(
+		    start_predictor, "sOs", start->project_folder, p->implementation, start->metadata_json);
+	if (!outcome)
+		goto out;
+	ASSERT(PyTuple_Check(outcome) && PyTuple_GET_SIZE(outcome) == 4);
+	if (PyTuple_GET_ITEM(outcome, 2) == Py_None) {
+		p->predict = ref(PyTuple_GET_ITEM(outcome, 0));
+		p->metadata = ref(PyTuple_GET_ITEM(outcome, 1));
+		r = 0;
+	} else {
+		traceback = text_of(PyTuple_GET_ITEM(outcome, 3), "");
+		if (*traceback)
+			log_error("%s", traceback);
+		r = error_set(err, -EINVAL, "%s", text_of(PyTuple_GET_ITEM(outcome, 2), "the predictor cannot start"));
+	}
+out:
+	Py_XDECREF(outcome);
+	Py_XDECREF(start_predictor);
+	return r;
+}
+
+int
+predictor_load(const struct start_record *start, struct predictor **ret_predictor, struct error *err)
+{
+	struct predictor *p = xcalloc(1, sizeof(*p));
+	PyObject *exception;
+	int r;
+
+	r = collect_tools(p, start);
+	if (r == 0)
+		r = start_user_code(p, start, err);
+	if (PyErr_Occurred()) {
+		exception = exception_take();
+		error_set(
+		    err, r, "error in %s: %s while loading it", start->implementation, Py_TYPE(exception)->tp_name);
+		Py_DECREF(exception);
+	}
+	if (r == 0)
+		*ret_predictor = take_ptr(&p);
+	predictor_free(p);
+	ASSERT(!PyErr_Occurred());
+	return r;
+}
+
+void
+predictor_free(struct predictor *p)
+{
+	if (!p)
+		return;
+	json_decoder_done(&p->decoder);
+	json_encoder_done(&p->encoder);
+	Py_XDECREF(p->preview);
+	Py_XDECREF(p->conversion_failed);
+	Py_XDECREF(p->prediction_failed);
+	Py_XDECREF(p->metadata);
+	Py_XDECREF(p->predict);
+	Py_XDECREF(p->implementation);
+	free(p);
+}
+
+static void
+answer_static(struct prediction_answer *answer, int status, const char *content_type, const char *body)
+{
+	*answer = (struct prediction_answer){
+	    .status = status, .content_type = content_type, .body = body, .body_length = strlen(body)};
+}
+
+/* owner (taken) is a str. False, with owner released, when it has no UTF-8 form. */
+static bool
+answer_take(struct prediction_answer *answer, int status, const char *content_type, PyObject *owner)
+{
+	Py_ssize_t length;
+	const char *body = PyUnicode_AsUTF8AndSize(owner, &length);
+
+	if (!body) {
+		PyErr_Clear();
+		Py_DECREF(owner);
+		return false;
+	}
+	*answer = (struct prediction_answer){.status = status,
+	    .content_type = content_type,
+	    .body = body,
+	    .body_length = (size_t)length,
+	    .owner = owner};
+	return true;
+}
+
+/*
+ * Answer and log what describe(implementation, exception) says about the pending exception; fallback when even that
+ * fails.
+ */
+static void
+answer_exception(const struct predictor *p, PyObject *describe, struct prediction_answer *answer, int status,
+    const char *content_type, const char *fallback)
+{
+	PyObject *exception = exception_take();
+	PyObject *args[2] = {p->implementation, exception};
+	PyObject *texts;
+
+	texts = PyObject_Vectorcall(describe, args, 2, NULL);
+	PyErr_Clear();
+	if (texts)
+		log_error("%s", text_of(PyTuple_GET_ITEM(texts, 1), fallback));
+	else
+		log_error("%s (%s; there is no more to say)", fallback, Py_TYPE(exception)->tp_name);
+	if (!texts || !answer_take(answer, status, content_type, ref(PyTuple_GET_ITEM(texts, 0))))
+		answer_static(answer, status, content_type, fallback);
+	Py_XDECREF(texts);
+	Py_DECREF(exception);
+}
+
+static void
+answer_unsupported(struct prediction_answer *answer, const char *content_type)
+{
+	static const char fixed[] = "send the sample as json with content-type: application/json";
+	char shown[TYPE_SHOWN_MAX + 1];
+	PyObject *text;
+	size_t n = 0;
+
+	if (content_type) {
+		for (; content_type[n] && n < TYPE_SHOWN_MAX; n++)
+			shown[n] = isprint((unsigned char)content_type[n]) ? content_type[n] : '?';
+		shown[n] = '\0';
+		text = PyUnicode_FromFormat("content type \"%s\" is not supported: %s", shown, fixed);
+	} else {
+		text = PyUnicode_FromFormat("content type is missing and the body is not json: %s", fixed);
+	}
+	PyErr_Clear();
+	if (!text || !answer_take(answer, 415, type_text, text))
+		answer_static(answer, 415, type_text, fixed);
+}
+
+static void
+log_preview(const struct predictor *p, const char *what, PyObject *value)
+{
+	PyObject *text = PyObject_CallOneArg(p->preview, value);
+
+	PyErr_Clear();
+	log_info("%s: %s", what, text_of(text, "(cannot be shown)"));
+	Py_XDECREF(text);
+}
+
+/* The sample (new reference), or NULL with *answer filled. */
+static PyObject *
+decode_sample(const struct predictor *p, const struct prediction_request *request, struct prediction_answer *answer)
+{
+	enum content_type type = content_type_classify(request->content_type);
+	PyObject *sample;
+	int r;
+
+	if (type == CONTENT_OTHER) {
+		answer_unsupported(answer, request->content_type);
+		return NULL;
+	}
+	r = json_decode(&p->decoder, request->body, request->body_length, &sample);
+	if (r == 0)
+		return sample;
+	if (r == -ENOMEM)
+		answer_static(answer, 500, type_json, "{\"error\": \"out of memory while reading the sample\"}");
+	else if (type == CONTENT_UNKNOWN)
+		answer_unsupported(answer, request->content_type);
+	else
+		answer_static(answer, 400, type_text, "malformed json");
+	return NULL;
+}
+
+void
+predictor_predict(struct predictor *p, const struct prediction_request *request, struct prediction_answer *ret_answer)
+{
+	PyObject *sample, *prediction, *text;
+	PyObject *args[3] = {NULL};
+
+	sample = decode_sample(p, request, ret_answer);
+	if (!sample)
+		return;
+	if (request->debug)
+		log_preview(p, "sample", sample);
+	args[1] = sample;
+	args[2] = p->metadata;
+	prediction = PyObject_Vectorcall(p->predict, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+	if (!prediction) {
+		answer_exception(p, p->prediction_failed, ret_answer, 406, type_text, "prediction failed");
+		goto out;
+	}
+	if (request->debug)
+		log_preview(p, "prediction", prediction);
+	text = json_encode(&p->encoder, prediction);
+	if (!text || !answer_take(ret_answer, 200, type_json, text)) {
+		if (!PyErr_Occurred())
+			PyErr_NoMemory();
+		answer_exception(p, p->conversion_failed, ret_answer, 500, type_json,
+		    "{\"error\": \"the prediction cannot be converted to JSON\"}");
+	}
+out:
+	Py_XDECREF(prediction);
+	Py_DECREF(sample);
+	ASSERT(!PyErr_Occurred());
+}
+
+void
+prediction_answer_done(struct prediction_answer *answer)
+{
+	Py_XDECREF((PyObject *)answer->owner);
+	answer->owner = NULL;
+	answer->body = NULL;
+	answer->body_length = 0;
+}

@@ -1,0 +1,61 @@
+/*
+ * predictor - the user's Python file: loading it, init(), and predict() for one sample.
+ *
+ * Every function here is called by the replica's main thread; the caller holds the GIL unless said otherwise. Nothing
+ * that a predictor does (exceptions, SystemExit, RecursionError, MemoryError, wrong types) comes back as a pending
+ * Python exception: it becomes a struct error or an answer.
+ */
+#ifndef REPLICA_PREDICTOR_H
+#define REPLICA_PREDICTOR_H
+
+#include "common/error.h"
+#include "common/start_record.h"
+#include "common/util.h"
+
+struct predictor;
+
+/*
+ * The interpreter. interpreter_start initialises CPython for the environment of start->python, isolated from cortexd's
+ * own environment variables; C keeps the signals. sys.path gets python_path and the project folder in front. The working
+ * directory is the project folder already. On success the caller holds the GIL.
+ */
+MUSTCHECK int interpreter_start(const struct start_record *start, struct error *err);
+
+/* Run atexit hooks, flush stdout and stderr. The interpreter is not finalised: the caller leaves with _exit. Holds the GIL. */
+void interpreter_stop(void);
+
+/* Release and take the GIL around a system call that blocks. */
+void interpreter_release(void);
+void interpreter_acquire(void);
+
+/*
+ * Load the implementation file, check the signatures, call init(None, metadata) when defined. 0 and *ret_predictor, or a
+ * negative errno and err: one line for people, "error in predictor.py: line 7: ModuleNotFoundError: No module named
+ * 'sklearn'"; the traceback is in the log.
+ */
+MUSTCHECK int predictor_load(const struct start_record *start, struct predictor **ret_predictor, struct error *err);
+void predictor_free(struct predictor *predictor);
+
+/* The content of a request, as the HTTP side hands it over. */
+struct prediction_request {
+	const char *body; /* body_length bytes, valid until predictor_predict returns; not NUL-terminated */
+	size_t body_length;
+	const char *content_type; /* value of Content-Type, NUL-terminated; NULL when there was none */
+	bool debug;               /* ?debug=true: log sample and prediction, cut to 10 elements and 500 characters */
+};
+
+/* What to answer. body is borrowed from the object that `owner` keeps alive; release with prediction_answer_done. */
+struct prediction_answer {
+	int status;               /* 200, 400, 406, 415, 500 */
+	const char *content_type; /* static text */
+	const char *body;
+	size_t body_length;
+	void *owner; /* a PyObject, or NULL: body is static */
+};
+
+/* Convert the body, call predict(sample, metadata), convert the result. Always fills *ret_answer. */
+void predictor_predict(
+    struct predictor *predictor, const struct prediction_request *request, struct prediction_answer *ret_answer);
+void prediction_answer_done(struct prediction_answer *answer);
+
+#endif

@@ -1,0 +1,2 @@
+# Functions that a unit test replaces; see `ld --wrap`.
+$(B)/test/test_spawn: WRAP = fork
