@@ -1,0 +1,40 @@
+/*
+ * backoff - when may a replica that died be started again?
+ *
+ * A replica that had been ready for reset_ms is started again at once; each death after that, until one has been ready
+ * that long again, doubles the delay from first_ms to limit_ms. Jitter keeps a host full of replicas that died together
+ * from coming back together. A start that did not even get as far as a process counts as a death.
+ */
+#ifndef SUPERVISOR_BACKOFF_H
+#define SUPERVISOR_BACKOFF_H
+
+#include "common/util.h"
+
+#define BACKOFF_JITTER_PERCENT 20
+#define BACKOFF_MAX_SHIFT      20
+
+#ifndef CORTEXD_BACKOFF_FIRST_MS
+#define CORTEXD_BACKOFF_FIRST_MS 1000
+#endif
+#ifndef CORTEXD_BACKOFF_LIMIT_MS
+#define CORTEXD_BACKOFF_LIMIT_MS (5 * 60 * 1000)
+#endif
+
+struct backoff {
+	int64_t first_ms; /* > 0 */
+	int64_t limit_ms; /* at most INT64_MAX >> BACKOFF_MAX_SHIFT */
+	int64_t reset_ms;
+	unsigned deaths_in_a_row;
+};
+
+#define BACKOFF_DEFAULT    \
+	((struct backoff){ \
+	    .first_ms = CORTEXD_BACKOFF_FIRST_MS, .limit_ms = CORTEXD_BACKOFF_LIMIT_MS, .reset_ms = 60 * 1000})
+
+/* A replica died after it had been ready for ready_ms (0: it never was). */
+void backoff_note_death(struct backoff *backoff, int64_t ready_ms);
+
+/* The earliest time of the next start, on the clock of now_ms. random is any number. */
+int64_t backoff_next_start(const struct backoff *backoff, int64_t now_ms, uint32_t random);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * slot - the place of one replica, and its life as the supervisor sees it.
+ *
+ * A slot outlives the processes that fill it. What the supervisor learns about a process is an event; slot_handle looks
+ * it up in one table, state x event, sets the next state and says what is to be done about it. Nothing else decides:
+ * whether the slot should be filled at all is the caller's to compare (supervisor.c), never stored here.
+ *
+ * A slot is free again only when waitpid *and* the end of the control socket were seen, in whatever order they come.
+ */
+#ifndef SUPERVISOR_SLOT_H
+#define SUPERVISOR_SLOT_H
+
+#include <event2/event_struct.h>
+#include <sys/types.h>
+
+#include "common/util.h"
+#include "supervisor/backoff.h"
+#include "supervisor/death.h"
+
+enum slot_state {
+	SLOT_EMPTY,    /* no process; ends when one is wanted */
+	SLOT_SPAWNED,  /* forked; ends with exec */
+	SLOT_LOADING,  /* the program runs: interpreter, imports, init(); ends with READY, FAILED, death, timeout */
+	SLOT_READY,    /* takes requests; ends when no longer wanted, or with its death */
+	SLOT_DRAINING, /* told to finish; ends with its exit or the deadline */
+	SLOT_EXITING,  /* dead or dying; ends when waitpid and the end of the control socket were both seen */
+	SLOT_BACKOFF,  /* no process, and none before the deadline */
+	SLOT_N_STATES,
+};
+
+enum slot_event {
+	SLOT_ON_FORK,     /* a process was started */
+	SLOT_ON_DELAY,    /* no process may be started for now */
+	SLOT_ON_EXEC,     /* the process runs its program, or ended before it did */
+	SLOT_ON_READY,    /* record READY */
+	SLOT_ON_FAILED,   /* record FAILED: it gives up; or its program could not be run */
+	SLOT_ON_NONSENSE, /* a record that is none */
+	SLOT_ON_UNWANTED, /* the supervisor wants the slot empty */
+	SLOT_ON_DEADLINE, /* the time that the state may last is over */
+	SLOT_ON_HANGUP,   /* end of the control socket */
+	SLOT_ON_REAPED,   /* waitpid gave its status */
+	SLOT_ON_FREE,     /* both of the last two were seen */
+	SLOT_N_EVENTS,
+};
+
+enum slot_action {
+	SLOT_DO_NOTHING,
+	SLOT_DO_DRAIN,     /* send DRAIN */
+	SLOT_DO_TERMINATE, /* SIGTERM to its process group */
+	SLOT_DO_KILL,      /* SIGKILL to its process group */
+	SLOT_DO_ESCALATE,  /* it should be gone by now: the next stronger signal than it got so far */
+	SLOT_DO_BUG,       /* the event cannot happen in that state */
+};
+
+struct api_config;
+struct supervisor;
+
+struct slot {
+	struct supervisor *supervisor;
+	const struct api_config *config; /* borrowed, like all of the config */
+	const char *api;                 /* its name */
+	int index;                       /* of the replica within the api */
+	enum slot_state state;
+	int64_t since_ms;       /* when the state was entered */
+	int64_t started_ms;     /* when the process was forked */
+	int64_t ready_since_ms; /* when it became ready; 0: it did not */
+
+	pid_t pid;   /* 0: no process, or it was reaped */
+	int control; /* our end of its control socket, or -1: end seen */
+	int notice;  /* tells when exec has happened (spawn.h), or -1 */
+	struct death_evidence evidence;
+	int64_t oom_kills_before; /* the kernel's count at its start, or -1 */
+	struct backoff backoff;
+	int64_t start_after_ms; /* not before this; moved on by each death */
+
+	struct event control_event;
+	struct event notice_event;
+	struct event deadline_event;
+};
+
+const char *slot_state_name(enum slot_state state);
+const char *slot_event_name(enum slot_event event);
+
+/* Start with an empty slot. The owner, the config and the libevent parts are the caller's to set. */
+void slot_init(struct slot *slot, const char *api, int index);
+
+/* The only writer of slot->state. Says every transition aloud at debug; an illegal one is a bug in the table. */
+void slot_set_state(struct slot *slot, enum slot_state next, int64_t now_ms, const char *why);
+
+/* May a slot go from one state to the other? */
+bool slot_may_become(enum slot_state from, enum slot_state to);
+
+/* The cell of the table: what follows, without doing it. */
+enum slot_action slot_look_up(enum slot_state state, enum slot_event event, enum slot_state *ret_next);
+
+/* Take the event: set the next state, return what the caller has to do. An event that cannot come now is a bug. */
+MUSTCHECK enum slot_action slot_handle(struct slot *slot, enum slot_event event, int64_t now_ms);
+
+/* Is there neither a process to wait for nor a control socket to read? */
+bool slot_is_free(const struct slot *slot);
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * spawn - see spawn.h.
+ */
+#include "supervisor/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+
+enum step {
+	STEP_SETUP,
+	STEP_FOLDER,
+	STEP_EXEC,
+};
+
+/* What a child that could not run its program writes into the notice. */
+struct notice {
+	int32_t error;
+	int32_t step;
+};
+
+static __attribute__((noreturn)) void
+give_up(int notice, enum step step)
+{
+	struct notice text = {.error = errno, .step = step};
+
+	if (write(notice, &text, sizeof(text)) < 0)
+		_exit(SPAWN_EXIT_CODE);
+	_exit(SPAWN_EXIT_CODE);
+}
+
+static void
+reset_signals(void)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int i = 1; i < NSIG; i++)
+		sigaction(i, &action, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Descriptors from first on do not survive exec, whoever opened them. */
+static void
+close_on_exec_from(unsigned first)
+{
+	struct rlimit limit;
+
+	if (close_range(first, ~0u, CLOSE_RANGE_CLOEXEC) == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	for (rlim_t fd = first; fd < limit.rlim_cur; fd++)
+		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* In the child. moved is room for n_fds numbers: sources may lie where targets will be, so all move away first. */
+static __attribute__((noreturn)) void
+run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
+{
+	int above = (int)plan->n_fds;
+	int null;
+
+	setpgid(0, 0);
+	notice = fcntl(notice, F_DUPFD_CLOEXEC, above);
+	if (notice < 0)
+		_exit(SPAWN_EXIT_CODE);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		give_up(notice, STEP_SETUP);
+	for (size_t i = 0; i < plan->n_fds; i++) {
+		moved[i] = fcntl(plan->fds[i] < 0 ? null : plan->fds[i], F_DUPFD_CLOEXEC, above);
+		if (moved[i] < 0)
+			give_up(notice, STEP_SETUP);
+	}
+	for (size_t i = 0; i < plan->n_fds; i++)
+		if (dup2(moved[i], (int)i) < 0)
+			give_up(notice, STEP_SETUP);
+	close_on_exec_from((unsigned)above);
+	if (plan->folder && chdir(plan->folder) < 0)
+		give_up(notice, STEP_FOLDER);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+		give_up(notice, STEP_SETUP);
+	if (getppid() != parent)
+		_exit(SPAWN_EXIT_CODE);
+	reset_signals();
+	execve(plan->path, plan->argv, plan->envp);
+	give_up(notice, STEP_EXEC);
+}
+
+int
+spawn(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_notice, struct error *err)
+{
+	int notice[2] = {-1, -1};
+	sigset_t all, before;
+	pid_t pid, parent = getpid();
+	int *moved, r;
+
+	ASSERT(plan->n_fds >= 3);
+	moved = xcalloc(plan->n_fds, sizeof(*moved));
+	if (pipe2(notice, O_CLOEXEC | O_NONBLOCK) < 0) {
+		r = error_set(err, -errno, "cannot make a pipe: %s", strerror(errno));
+		goto out;
+	}
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
+	pid = fork();
+	if (pid == 0)
+		run_child(plan, moved, notice[1], parent);
+	r = pid < 0 ? -errno : 0;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (r < 0) {
+		error_set(err, r, "cannot fork: %s", strerror(-r));
+		goto out;
+	}
+	setpgid(
+	    pid, pid); /* the child does it too: whoever comes first, the group is there when fork's caller goes on */
+	*ret_pid = pid;
+	*ret_notice = notice[0];
+	notice[0] = -1;
+out:
+	fd_close(&notice[0]);
+	fd_close(&notice[1]);
+	free(moved);
+	return r;
+}
+
+int
+spawn_read_notice(int *notice, const char *path, struct error *err)
+{
+	struct notice text;
+	ssize_t n;
+	int r = 0;
+
+	do
+		n = read(*notice, &text, sizeof(text));
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return -EAGAIN;
+	if (n == sizeof(text) && text.step == STEP_FOLDER)
+		r = error_set(err, -text.error, "cannot enter its folder: %s", strerror(text.error));
+	else if (n == sizeof(text) && text.step == STEP_SETUP)
+		r = error_set(err, -text.error, "cannot prepare its descriptors: %s", strerror(text.error));
+	else if (n == sizeof(text))
+		r = error_set(err, -text.error, "cannot run %s: %s", path, strerror(text.error));
+	fd_close(notice);
+	return r;
+}

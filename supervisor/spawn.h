@@ -1,0 +1,36 @@
+/*
+ * spawn - fork and exec of a child with a fixed set of descriptors.
+ *
+ * The child gets exactly the descriptors 0 .. n_fds-1, a process group of its own, default signal actions, no signal
+ * blocked, and SIGTERM when the supervisor dies. Between fork and exec it does nothing but system calls.
+ *
+ * exec happens after fork has returned, and the supervisor does not wait for it. It learns the outcome from the notice:
+ * the read end of a pipe that ends empty when the program runs, and carries the error when it does not.
+ */
+#ifndef SUPERVISOR_SPAWN_H
+#define SUPERVISOR_SPAWN_H
+
+#include <sys/types.h>
+
+#include "common/error.h"
+#include "common/util.h"
+
+#define SPAWN_EXIT_CODE 127 /* of a child that could not run its program */
+
+struct spawn_plan {
+	const char *path; /* the program */
+	char *const *argv;
+	char *const *envp;
+	const char *folder; /* working directory, or NULL: the supervisor's */
+	const int *fds;     /* fds[i] becomes the child's descriptor i; -1 is /dev/null */
+	size_t n_fds;       /* at least 3 */
+};
+
+/* Start it. 0, *ret_pid and *ret_notice (non-blocking; the caller owns it), or a negative errno and err. */
+MUSTCHECK int spawn(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_notice, struct error *err);
+
+/* Read the notice: 0 the program runs or the child is dead, -EAGAIN not known yet, else the negative errno and err: why
+ * the program could not be run. Closes the notice and sets it to -1 unless -EAGAIN. */
+MUSTCHECK int spawn_read_notice(int *notice, const char *path, struct error *err);
+
+#endif

@@ -1,0 +1,139 @@
+/*
+ * stop - see stop.h.
+ */
+#include "supervisor/stop.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "supervisor/replica.h"
+
+#define LEFTOVERS_GRACE_MS 200 /* for those that were killed with their group and are about to be gone */
+#define LEFTOVERS_WAIT_MS  2000
+
+/* The job of the environment did not end on SIGTERM. */
+static void
+stop_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	if (!environment_is_busy(supervisor->environment))
+		return;
+	log_warning("environment: does not end; sending SIGKILL");
+	environment_stop(supervisor->environment, SIGKILL);
+	supervisor->stop_killed = true;
+}
+
+void
+stop_init(struct supervisor *supervisor)
+{
+	evtimer_assign(&supervisor->stop_event, supervisor->base, stop_cb, supervisor);
+}
+
+static int
+count_processes(const struct supervisor *supervisor)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
+			n += supervisor->apis[i].slots[k].pid != 0;
+	return n;
+}
+
+static void
+hurry_all(struct supervisor *supervisor, bool kill)
+{
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
+			replica_hurry(&supervisor->apis[i].slots[k], kill);
+}
+
+void
+stop_request(struct supervisor *supervisor, const char *reason)
+{
+	struct timeval grace = {.tv_sec = REPLICA_EXIT_GRACE_MS / 1000};
+	int n = count_processes(supervisor);
+
+	switch (supervisor->stop_level) {
+	case STOP_NO:
+		supervisor->stop_level = STOP_DRAIN;
+		supervisor->stop_since_ms = clock_ms();
+		fd_close(&supervisor->reserve_fd);
+		if (n > 0)
+			log_info("%s: draining %d replica%s, for %lld s at most", reason, n, n == 1 ? "" : "s",
+			    (long long)supervisor->options.stop_timeout_ms / 1000);
+		else
+			log_info("%s: stopping", reason);
+		environment_stop(supervisor->environment, SIGTERM);
+		evtimer_add(&supervisor->stop_event, &grace);
+		break;
+	case STOP_DRAIN:
+		supervisor->stop_level = STOP_TERM;
+		log_warning("%s again: ending %d replica%s without waiting", reason, n, n == 1 ? "" : "s");
+		hurry_all(supervisor, false);
+		stop_cb(-1, 0, supervisor);
+		break;
+	case STOP_TERM:
+	case STOP_KILL:
+		supervisor->stop_level = STOP_KILL;
+		log_warning("%s again: killing %d replica%s", reason, n, n == 1 ? "" : "s");
+		hurry_all(supervisor, true);
+		stop_cb(-1, 0, supervisor);
+		break;
+	}
+	supervisor_compare_soon(supervisor);
+}
+
+bool
+stop_is_complete(const struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
+			if (supervisor->apis[i].slots[k].state != SLOT_EMPTY)
+				return false;
+	return !environment_is_busy(supervisor->environment);
+}
+
+static void
+kill_children(void)
+{
+	char *path = xasprintf("/proc/self/task/%d/children", (int)getpid());
+	char *text, *rest, *word;
+
+	if (file_read_all(path, 1 << 16, &text, NULL) == 0) {
+		rest = text;
+		while ((word = strsep(&rest, " \n"))) {
+			pid_t pid = (pid_t)atoi(word);
+
+			if (pid > 0 && kill(pid, SIGKILL) == 0)
+				log_warning("killed process %d, which was left behind", (int)pid);
+		}
+		free(text);
+	}
+	free(path);
+}
+
+void
+stop_kill_leftovers(void)
+{
+	const struct timespec nap = {.tv_nsec = 10 * 1000000};
+	int64_t start_ms = clock_ms();
+	pid_t pid;
+
+	do {
+		pid = waitpid(-1, NULL, WNOHANG);
+		if (pid == 0 && clock_ms() - start_ms > LEFTOVERS_GRACE_MS)
+			kill_children();
+		if (pid == 0)
+			nanosleep(&nap, NULL);
+	} while (pid >= 0 && clock_ms() - start_ms < LEFTOVERS_WAIT_MS);
+}

@@ -1,0 +1,25 @@
+/*
+ * stop - the way out.
+ *
+ * The first SIGTERM or SIGINT drains all replicas. What is left after the stop timeout gets SIGTERM, and SIGKILL
+ * REPLICA_EXIT_GRACE_MS later (the deadlines of the slots see to that); each further signal takes the next of these
+ * steps at once. The level only rises. The stop is complete when every slot is empty and no job runs.
+ */
+#ifndef SUPERVISOR_STOP_H
+#define SUPERVISOR_STOP_H
+
+#include "supervisor/supervisor.h"
+
+/* Assign the timer. */
+void stop_init(struct supervisor *supervisor);
+
+/* Begin to stop, or go one level further. reason for the log: "SIGTERM". */
+void stop_request(struct supervisor *supervisor, const char *reason);
+
+/* Called by the comparison once a stop was requested: is all of it over? */
+bool stop_is_complete(const struct supervisor *supervisor);
+
+/* After the loop: kill and reap children that are nobody's, such as daemons that a predictor started. May wait. */
+void stop_kill_leftovers(void);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * supervisor - the parent of all replicas.
+ *
+ * One thread, one libevent loop. What happens (a record, a death, a signal, a deadline) changes what is observed about
+ * a slot; after that the supervisor compares every slot with what is wanted and starts or ends the difference. Nothing in
+ * the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
+ *
+ * supervisor.c is the loop and the comparison, replica.c the deeds and events of one slot, stop.c the way out.
+ */
+#ifndef SUPERVISOR_SUPERVISOR_H
+#define SUPERVISOR_SUPERVISOR_H
+
+#include <event2/event_struct.h>
+
+#include "common/config.h"
+#include "supervisor/environment.h"
+#include "supervisor/listener.h"
+#include "supervisor/slot.h"
+
+enum supervisor_mode {
+	SUPERVISOR_SERVE,
+	SUPERVISOR_ENVIRONMENT, /* build the environment if needed, print its interpreter, end */
+};
+
+enum stop_level {
+	STOP_NO,
+	STOP_DRAIN, /* replicas finish what they have */
+	STOP_TERM,  /* SIGTERM to those that are left */
+	STOP_KILL,  /* SIGKILL to those that are left */
+};
+
+struct supervisor_options {
+	enum supervisor_mode mode;
+	int64_t stop_timeout_ms; /* how long a drain may take */
+};
+
+/* The slots of one api. */
+struct api {
+	const struct api_config *config; /* borrowed from the supervisor's config */
+	struct slot *slots;
+	int n_slots;
+};
+
+struct supervisor {
+	struct config *config;
+	struct supervisor_options options;
+	struct event_base *base;
+	struct event signal_events[4];
+	size_t n_signal_events;
+	struct event compare_event;
+	struct event stop_event;
+
+	int state_lock;
+	int reserve_fd; /* given up when the stop begins, so that the way out never lacks a descriptor */
+	char *replica_program;
+	struct listener *listeners;
+	size_t n_listeners;
+	struct api *apis;
+	size_t n_apis;
+
+	struct environment *environment; /* NULL: no requirements.txt */
+	const char *python;              /* the interpreter for replicas, once known; borrowed */
+	bool serving;                    /* start-up is over: replicas are wanted */
+	bool printed;                    /* SUPERVISOR_ENVIRONMENT: all is done */
+	bool announced;                  /* all replicas have been ready once */
+
+	enum stop_level stop_level; /* only ever rises */
+	int64_t stop_since_ms;
+	bool stop_killed; /* something had to be killed on the way out */
+	int exit_code;
+};
+
+/* Do everything, until stopped. The exit code for the process: 0, or 1 after a failed start, which is logged, or when
+ * something had to be killed in the end. Takes a reference of the config. */
+int supervisor_run(struct config *config, const struct supervisor_options *options);
+
+/* Compare wanted and observed when the callbacks of this turn are done. */
+void supervisor_compare_soon(struct supervisor *supervisor);
+
+/* The start failed, as was logged: end as soon as possible with exit code 1. */
+void supervisor_give_up(struct supervisor *supervisor);
+
+#endif
