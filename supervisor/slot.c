@@ -27,8 +27,8 @@ struct cell {
 /*
  * READY may come before exec was noticed: the two arrive on different descriptors. A replica that is still loading has
  * nothing to drain and does not read its control socket, so it is terminated. A second READY is nonsense; FAILED may
- * come at any time and announces an exit. The end of the control socket is normally the first sign of a death, so nothing
- * is done about it; a replica that hung up but lives on is ended by the deadline of EXITING.
+ * come at any time and announces an exit. The end of the control socket is normally the first sign of a death, so
+ * nothing is done about it; a replica that hung up but lives on is ended by the deadline of EXITING.
  */
 /* clang-format off */
 #define TO(state) {SLOT_##state, SLOT_DO_NOTHING}

@@ -2,8 +2,8 @@
  * supervisor - the parent of all replicas.
  *
  * One thread, one libevent loop. What happens (a record, a death, a signal, a deadline) changes what is observed about
- * a slot; after that the supervisor compares every slot with what is wanted and starts or ends the difference. Nothing in
- * the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
+ * a slot; after that the supervisor compares every slot with what is wanted and starts or ends the difference. Nothing
+ * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
  * supervisor.c is the loop and the comparison, replica.c the deeds and events of one slot, stop.c the way out.
  */

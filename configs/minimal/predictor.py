@@ -1,0 +1,2 @@
+def predict(sample, metadata):
+    return {"hello": sample["name"]}

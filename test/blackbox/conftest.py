@@ -1,0 +1,100 @@
+"""Fixtures of the black-box tests.
+
+`start` starts cortexd on a project made of a dict of files and gives a Cortexd (cortexd.py). When the test is over each
+one is stopped and inspected: what must hold after every test is checked there, not in the tests.
+"""
+import fcntl
+import os
+import socket
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from cortexd import BUILD, ROOT, Cortexd
+
+PORTS = range(20000, 32000)  # below the ephemeral range: no client socket ever sits on one
+
+
+@pytest.fixture
+def port():
+    """A port that nobody listens on, reserved against other tests and other test runs by a lock."""
+    folder = Path("/tmp/cortexd-test-ports")
+    folder.mkdir(mode=0o777, exist_ok=True)
+    first = os.getpid() * 37 % len(PORTS)
+    for number in (PORTS[(first + i) % len(PORTS)] for i in range(len(PORTS))):
+        lock = os.open(folder / str(number), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", number))
+        except OSError:
+            os.close(lock)
+            continue
+        yield number
+        os.close(lock)
+        return
+    raise RuntimeError("no port is free")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Write a project: a function of a dict {name: text} that gives its folder."""
+
+    def write(files, folder=None):
+        folder = Path(folder or tmp_path / "project")
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                path.write_text(textwrap.dedent(content))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def start(tmp_path, port, project):
+    """Start cortexd: start(predictor text or dict of files, replicas=1, ...); see Cortexd.start for the rest."""
+    started = []
+
+    def start_one(files, **options):
+        if isinstance(files, str):
+            files = {"predictor.py": files}
+        binary = options.pop("binary", BUILD / "bin" / "cortexd")
+        cortexd = Cortexd(project, tmp_path, options.pop("port", port), binary, number=len(started))
+        started.append(cortexd)
+        cortexd.start(files, **options)
+        return cortexd
+
+    yield start_one
+    problems = [problem for cortexd in reversed(started) for problem in cortexd.end()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="session")
+def backoff_build():
+    """A build that starts a dead replica again at once, for tests that need many deaths."""
+    folder = Path("build/backoff")
+    subprocess.run(
+        ["flock", "build/backoff.lock", "make", "-s", f"B={folder}", "DEVELOPER=", "CFLAGS=-DCORTEXD_BACKOFF_FIRST_MS=1 -DCORTEXD_BACKOFF_LIMIT_MS=2"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
+    )
+    return ROOT / folder
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The log of cortexd stands below a test that failed."""
+    report = (yield).get_result()
+    if report.failed:
+        for path in sorted(Path(item.funcargs.get("tmp_path", "/nonexistent")).glob("log-*.txt")):
+            lines = path.read_text(errors="replace").splitlines()
+            report.sections.append((path.name, "\n".join(lines[-80:])))

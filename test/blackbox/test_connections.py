@@ -1,0 +1,176 @@
+"""What becomes of connections in unusual company: a drain, a full process, much read ahead, forked children."""
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from cortexd import PREDICTOR, wait_until
+
+POST = b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nnull"
+GATE = """\
+    import os
+    import time
+
+
+    def predict(sample, metadata):
+        if sample:
+            open("begun", "w").close()
+            while not os.path.exists("end"):
+                time.sleep(0.01)
+        return os.getpid()
+"""
+
+
+# --- a drain ----------------------------------------------------------------------------------------------------------
+def test_a_drain_answers_what_has_arrived_on_many_idle_connections(start):
+    cortexd = start(GATE)
+    clients = [cortexd.connect() for _ in range(300)]
+    try:
+        for connection in clients:
+            assert connection.post("/d/a", None).status == 200
+        first = clients.pop()
+        first.send(POST.replace(b"null", b"true"))
+        wait_until((cortexd.folder / "begun").exists, "the prediction has begun")
+        for connection in clients:
+            connection.send(POST)
+        os.kill(cortexd.replicas()[0], signal.SIGTERM)
+        (cortexd.folder / "end").touch()
+        assert first.answer().status == 200
+        for connection in clients:
+            assert connection.answer().status == 200
+            assert connection.closed()
+    finally:
+        for connection in clients:
+            connection.close()
+
+
+def test_a_drain_ends_a_connection_whose_last_answer_was_still_being_read(start):
+    cortexd = start('def predict(sample, metadata):\n    return "x" * (30 << 20)\n')
+    with cortexd.connect(receive_buffer=65536) as connection:
+        connection.send(POST)
+        assert connection.more()
+        cortexd.signal()
+        cortexd.wait_log(r"replica a/0: draining")
+        assert len(connection.answer().body) == (30 << 20) + 2
+        assert connection.closed()
+        began = time.monotonic()
+        assert cortexd.wait_exit() == 0
+        assert time.monotonic() - began < 15  # much less than --stop-timeout
+
+
+# --- reading ahead ----------------------------------------------------------------------------------------------------
+def test_much_read_ahead_behind_a_large_body_costs_no_more_than_elsewhere(start):
+    cortexd = start("def predict(sample, metadata):\n    return len(sample)\n", api="requests: {max_body_size: 64Mi}")
+    body = b'"' + b"x" * (40 << 20) + b'"'
+    small, count = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 40000
+
+    with cortexd.connect() as connection:
+        head = b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+        sender = threading.Thread(target=connection.send, args=(head + body + small * count,))
+        sender.start()
+        assert connection.answer().json() == 40 << 20
+        began = time.monotonic()
+        for _ in range(count):
+            assert connection.answer().status == 200
+        print("TOOK", time.monotonic() - began)
+        sender.join()
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\n", b"0\r\nA: b\r\n\n"])
+def test_a_bare_line_feed_does_not_end_a_chunked_body(start, end):
+    cortexd = start(PREDICTOR)
+    with cortexd.connect() as connection:
+        connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n" + end + POST)
+        assert connection.answer().status == 400
+        assert connection.closed()
+
+
+# --- a full process ---------------------------------------------------------------------------------------------------
+def test_a_full_replica_leaves_new_connections_to_one_that_has_room(start):
+    cortexd = start(GATE, replicas=2, descriptor_limit=300)
+    held, by_pid = [], {}
+    try:
+        full, other = cortexd.replicas()
+        # Fill both: until a connection is not answered any more.
+        for _ in range(344):
+            connection = cortexd.connect()
+            held.append(connection)
+            connection.socket.settimeout(5)
+            by_pid.setdefault(connection.post("/d/a", None).json(), []).append(connection)
+        assert {pid: len(some) for pid, some in by_pid.items()} == {full: 172, other: 172}
+        for connection in by_pid[other][:100]:
+            connection.close()
+        for i in range(40):
+            with cortexd.connect() as connection:
+                held.append(connection)
+                connection.socket.settimeout(5)
+                assert connection.post("/d/a", None).json() == other, i
+    finally:
+        for connection in held:
+            connection.close()
+
+
+# --- forked children --------------------------------------------------------------------------------------------------
+def test_a_child_of_a_forked_child_keeps_the_descriptors_of_its_parent(start):
+    predictor = """\
+        import os
+
+
+        def child(answer):
+            files = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
+            pid = os.fork()
+            if pid == 0:
+                missing = [fd for fd in files if not os.path.exists(f"/proc/self/fd/{fd}")]
+                os.write(answer, repr(missing).encode())
+                os._exit(0)
+            os.waitpid(pid, 0)
+
+
+        def predict(sample, metadata):
+            reading, writing = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                child(writing)
+                os._exit(0)
+            os.close(writing)
+            os.waitpid(pid, 0)
+            with open(reading) as pipe:
+                return pipe.read()
+    """
+    cortexd = start(predictor)
+    with cortexd.connect() as connection:
+        assert [connection.post("/d/a", 1).json() for _ in range(3)] == ["[]"] * 3
+
+
+def test_a_forked_child_that_returns_from_init_ends_quietly(start):
+    predictor = """\
+        import os
+
+
+        def init(model_path, metadata):
+            global child
+            child = os.fork()
+
+
+        def predict(sample, metadata):
+            return os.waitpid(child, 0)[1]
+    """
+    cortexd = start(predictor)
+    assert cortexd.post(None).json() == 0
+
+
+# --- white space ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("space", ["", " ", "\t", " \t "])
+def test_white_space_around_a_field_value_is_no_part_of_it(start, space):
+    cortexd = start(PREDICTOR)
+    spaces = " " * len(space)  # llhttp refuses a tab behind what frames the message, which errs on the safe side
+    with cortexd.connect() as connection:
+        connection.send(
+            f"POST /d/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked{spaces}\r\nExpect:{space}100-continue{space}\r\n"
+            f"Content-Type:{space}application/json{space}\r\nX-Empty:{space}\r\n\r\n"
+        )
+        assert connection.answer().status == 100
+        connection.send("1\r\n7\r\n0\r\n\r\n")
+        assert connection.answer().json() == 7

@@ -1,0 +1,190 @@
+"""requirements.txt becomes a virtual environment: built once, never half, and never the user's own Python."""
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from cortexd import wait_until
+
+# A package that pip builds from a folder, without any other package: its build backend is in the folder.
+PACKAGE = {
+    "pkg/pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    "pkg/backend.py": """\
+        import pathlib
+        import time
+        import zipfile
+
+        NAME = "flowers-1.0"
+        METADATA = "Metadata-Version: 2.1\\nName: flowers\\nVersion: 1.0\\n"
+        WHEEL = "Wheel-Version: 1.0\\nGenerator: backend\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+
+
+        def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+            while pathlib.Path("hold").exists():
+                pathlib.Path("held").touch()
+                time.sleep(0.01)
+            name = f"{NAME}-py3-none-any.whl"
+            with zipfile.ZipFile(pathlib.Path(wheel_directory, name), "w") as wheel:
+                wheel.writestr("flowers.py", pathlib.Path("flowers.py").read_text())
+                wheel.writestr(f"{NAME}.dist-info/METADATA", METADATA)
+                wheel.writestr(f"{NAME}.dist-info/WHEEL", WHEEL)
+                wheel.writestr(f"{NAME}.dist-info/RECORD", "")
+            return name
+    """,
+    "pkg/flowers.py": "NAMES = ['iris', 'rose']\n",
+}
+PREDICTOR = """\
+    import sys
+
+    import flowers
+
+
+    def predict(sample, metadata):
+        return {"names": flowers.NAMES, "prefix": sys.prefix, "executable": sys.executable, "version": sys.version_info[:2]}
+"""
+PROJECT = {**PACKAGE, "requirements.txt": "./pkg\n", "predictor.py": PREDICTOR}
+OFFLINE = {"PIP_NO_INDEX": "1"}
+
+
+def has_flowers(python):
+    """Does the interpreter that --environment printed have the package of the project?"""
+    return subprocess.run([python.strip(), "-c", "import flowers"], timeout=60).returncode == 0
+
+
+def run_environment(cortexd, env=None):
+    return subprocess.run(
+        [cortexd.binary, "-c", cortexd.folder / "cortex.yaml", "--environment"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, **OFFLINE, **(env or {})},
+    )
+
+
+def test_requirements_are_installed_before_replicas_start(start):
+    cortexd = start(PROJECT, env=OFFLINE)
+    answer = cortexd.post(0).json()
+    assert answer["names"] == ["iris", "rose"] and answer["version"] == [3, 11]
+    assert answer["prefix"].startswith(f"{cortexd.folder}/.cortex/")
+    assert answer["executable"].startswith(f"{cortexd.folder}/.cortex/")
+    log = cortexd.log()
+    assert "environment: building" in log and "Successfully installed flowers-1.0" in log
+    assert log.index("Successfully installed") < log.index("ready after")
+
+
+def test_an_environment_is_built_once_and_printed_by_the_option(start):
+    cortexd = start(PROJECT, env=OFFLINE)
+    result = run_environment(cortexd)  # while it serves: the environment is there, nothing has to be built
+    assert result.returncode == 0 and "building" not in result.stderr
+    assert result.stdout.startswith(f"{cortexd.folder}/.cortex/") and result.stdout.count("\n") == 1
+    assert has_flowers(result.stdout)
+    cortexd.stop()
+    (cortexd.folder / "pkg" / "pyproject.toml").unlink()  # nobody can build it any more
+    again = start({"cortex.yaml": (cortexd.folder / "cortex.yaml").read_text(), "predictor.py": PREDICTOR}, folder=cortexd.folder)
+    again.endpoint = "/d/a"
+    assert again.post(0).json()["names"] == ["iris", "rose"]
+    assert "environment: building" not in again.log()
+
+
+def test_changed_requirements_get_an_environment_of_their_own(start):
+    cortexd = start(PROJECT, env=OFFLINE)
+    first = run_environment(cortexd).stdout
+    cortexd.stop()
+    cortexd.write({"requirements.txt": "# changed\n./pkg\n"}, cortexd.folder)
+    second = run_environment(cortexd).stdout
+    assert has_flowers(second) and first != second
+
+
+def test_pips_error_is_shown_when_it_fails_and_the_next_start_tries_again(start):
+    cortexd = start({**PROJECT, "requirements.txt": "./pkg\nno-such-package-of-flowers==9\n"}, wait=False, env=OFFLINE)
+    cortexd.expect_error("environment: pip install failed")
+    cortexd.expect_error("no-such-package-of-flowers")
+    cortexd.expect_any_error()
+    cortexd.expect_exit(1)
+    assert cortexd.wait_exit() == 1
+    assert re.search(r"error .*No matching distribution found for no-such-package-of-flowers==9", cortexd.log())
+    cortexd.write({"requirements.txt": "./pkg\n"}, cortexd.folder)
+    assert run_environment(cortexd).returncode == 0
+
+
+def begin_build(start):
+    """A cortexd whose pip is in the middle of its work, held by a file."""
+    cortexd = start({**PROJECT, "pkg/hold": ""}, wait=False, env=OFFLINE)
+    # pip may build in a copy of the folder, so the sign is looked for where the build runs
+    wait_until(lambda: (cortexd.folder / "pkg" / "held").exists(), "pip builds the package")
+    return cortexd
+
+
+@pytest.mark.parametrize("end", ["kill -9", "SIGTERM"])
+def test_a_build_that_was_cut_off_is_not_used_again(start, end):
+    cortexd = begin_build(start)
+    if end == "kill -9":
+        cortexd.kill()
+    else:
+        cortexd.expect_exit(0, 1)
+        cortexd.signal()
+        cortexd.wait_exit()
+    (cortexd.folder / "pkg" / "hold").unlink()  # a child of pip that outlives it may end now
+    wait_until(lambda: not cortexd.family(), "what pip had started is gone")
+    result = run_environment(cortexd)
+    assert result.returncode == 0 and "building" in result.stderr
+    assert has_flowers(result.stdout)
+
+
+def test_a_second_cortexd_does_not_build_into_the_first_ones_environment(start):
+    cortexd = begin_build(start)
+    result = run_environment(cortexd)
+    assert result.returncode == 1
+    assert str(cortexd.pid) in result.stderr
+    (cortexd.folder / "pkg" / "hold").unlink()
+    cortexd.wait_ready(1)
+    assert cortexd.post(0).json()["names"] == ["iris", "rose"]
+
+
+def test_another_python_earlier_in_path_is_not_taken(start, tmp_path):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("python", "python3", "python3.11", "pip", "pip3"):
+        (trap / name).write_text("#!/bin/sh\necho trapped >&2\nexit 1\n")
+        (trap / name).chmod(0o755)
+    env = {
+        **OFFLINE,
+        "PATH": f"{trap}:{os.environ['PATH']}",
+        "PYTHONPATH": str(trap),
+        "PYTHONHOME": str(trap),
+        "PYTHONSTARTUP": str(trap / "python"),
+        "VIRTUAL_ENV": str(trap),
+    }
+    (trap / "json.py").write_text("raise RuntimeError('trapped')\n")
+    cortexd = start(PROJECT, env=env)
+    assert cortexd.post(0).json()["names"] == ["iris", "rose"]
+    assert "trapped" not in cortexd.log()
+
+
+def test_without_requirements_the_option_prints_the_plain_interpreter(start):
+    cortexd = start("def predict(sample, metadata):\n    return sample\n")
+    result = run_environment(cortexd)
+    assert (result.returncode, result.stdout) == (0, "/usr/bin/python3.11\n")
+
+
+def test_a_project_does_not_see_packages_that_it_did_not_ask_for(start):
+    predictor = """\
+        import importlib.util
+        import site
+
+
+        def predict(sample, metadata):
+            return [name for name in sample if importlib.util.find_spec(name)], site.ENABLE_USER_SITE
+    """
+    cortexd = start({**PROJECT, "predictor.py": predictor}, env=OFFLINE)
+    assert cortexd.post(["flowers", "pytest", "httpx"]).json() == [["flowers"], False]
+
+
+def test_an_interrupted_pip_ends_with_cortexd(start):
+    cortexd = begin_build(start)
+    cortexd.expect_exit(0, 1)
+    cortexd.signal(signal.SIGINT)
+    cortexd.wait_exit()
+    assert not cortexd.family()

@@ -1,0 +1,88 @@
+"""From a clone to an answer: the commands that the README tells to type."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from cortexd import ROOT, SANITIZED, wait_until
+
+pytestmark = pytest.mark.once
+MAKE_ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+
+
+def test_an_installed_cortexd_finds_its_replica_program(start, tmp_path):
+    assert not SANITIZED
+    subprocess.run(
+        ["make", "-s", "install", f"DESTDIR={tmp_path}/root", "PREFIX=/opt/cortexd"],
+        cwd=ROOT,
+        check=True,
+        timeout=200,
+        env=MAKE_ENVIRONMENT,
+    )
+    installed = tmp_path / "root" / "opt" / "cortexd"
+    assert sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()) == [
+        "bin/cortexd",
+        "libexec/cortexd/cortexd-replica",
+    ]
+    cortexd = start("def predict(sample, metadata):\n    return sample\n", binary=installed / "bin" / "cortexd")
+    assert cortexd.post(1).json() == 1
+
+
+def test_make_help_lists_the_targets():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, env=MAKE_ENVIRONMENT).stdout
+    for target in "check check-unit check-blackbox fuzz bench lint format coverage install help clean".split():
+        assert re.search(rf"^  {target} +\S", listed, re.MULTILINE), target
+
+
+def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_path, port):
+    """scripts/run on a copy of the iris project: environment, training, serving, and the curl line that it prints."""
+    folder = tmp_path / "iris"
+    shutil.copytree(ROOT / "configs" / "iris", folder, ignore=shutil.ignore_patterns(".cortex", "*.joblib", "__pycache__"))
+    config = (folder / "cortex.yaml").read_text()
+    (folder / "cortex.yaml").write_text(config.replace("127.0.0.1:8888", f"127.0.0.1:{port}"))
+    output = tmp_path / "log-run.txt"
+
+    def run():
+        with open(output, "w") as log:
+            return subprocess.Popen(
+                [ROOT / "scripts" / "run", folder], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env=MAKE_ENVIRONMENT, cwd=tmp_path,
+            )  # fmt: skip
+
+    def curl_line():
+        assert process.poll() is None, output.read_text()
+        match = re.search(r"^    (curl .*)$", output.read_text(), re.MULTILINE)
+        return match and "supervisor: ready: " in output.read_text() and match[1]
+
+    for attempt in (1, 2):
+        process = run()
+        try:
+            line = wait_until(curl_line, "scripts/run prints a curl line and is ready", patience=200)
+            answer = subprocess.run(
+                ["bash", "-c", f"{line} --silent --show-error"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert answer.stdout.strip() == '"setosa"', answer
+        finally:
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+        assert ("training the model" in output.read_text()) == (attempt == 1)
+        assert ("environment: building" in output.read_text()) == (attempt == 1)
+
+
+def test_the_minimal_example_answers_its_sample(start, port):
+    files = {path.name: path.read_text() for path in (ROOT / "configs" / "minimal").iterdir() if path.is_file()}
+    files["cortex.yaml"] += f"- kind: server\n  listen: 127.0.0.1:{port}\n"
+    cortexd = start(files)
+    cortexd.endpoint = "/project/hello"  # the deployment is named after the folder
+    assert cortexd.post(files["sample.json"].encode()).json() == {"hello": "world"}
+
+
+def test_the_annotated_example_answers_its_sample(start, port, tmp_path):
+    shutil.copytree(ROOT / "configs" / "annotated", tmp_path / "shop", ignore=shutil.ignore_patterns(".cortex", "__pycache__"))
+    config = (tmp_path / "shop" / "cortex.yaml").read_text().replace("8888", str(port))
+    predictor = (tmp_path / "shop" / "predictor.py").read_text()
+    cortexd = start({"cortex.yaml": config, "predictor.py": predictor}, folder=tmp_path / "shop")
+    cortexd.endpoint = "/shop/price"
+    assert cortexd.post((tmp_path / "shop" / "sample.json").read_bytes()).status == 200

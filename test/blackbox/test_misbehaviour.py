@@ -1,0 +1,414 @@
+"""Predictors that do what a predictor should not, and still: an answer, a log line, the next request served."""
+import re
+import signal
+
+import pytest
+
+from cortexd import process_state, wait_until
+
+
+def raising(statement):
+    return f"import sys\n\n\ndef predict(sample, metadata):\n    if sample == 'now':\n        {statement}\n    return sample\n"
+
+
+@pytest.mark.parametrize(
+    "statement, message",
+    [
+        ("raise SystemExit", "SystemExit"),
+        ("sys.exit('enough')", "enough"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise BaseException('base')", "base"),
+        ("predict(sample, metadata)", "maximum recursion depth"),
+        ("raise MemoryError", "MemoryError"),
+        ("raise Exception", "Exception"),
+        ("raise ValueError('line one\\nline two')", "line one"),
+        ("raise ValueError('x' * 100_000)", "xxx"),
+        ("raise ValueError('\\ud800 surrogate')", "surrogate"),
+        ("raise ValueError('nul \\0 byte')", "nul"),
+        ("raise type('Own', (Exception,), {'__str__': lambda self: 1 / 0})", "Own"),
+        ("raise ExceptionGroup('several', [ValueError(1), TypeError(2)])", "several"),
+        ("return undefined_name", "undefined_name"),
+        ("return sample.no_such_attribute", "no_such_attribute"),
+        ("bytearray(1 << 60)", "MemoryError"),
+    ],
+)
+def test_whatever_predict_raises_is_one_line_for_the_client(start, statement, message):
+    cortexd = start(raising(statement))
+    cortexd.expect_error("prediction failed: error in predictor.py: predict: ")
+    cortexd.expect_any_error()
+    (pid,) = cortexd.replicas()
+    with cortexd.connect() as connection:
+        answer = connection.post("/d/a", "now")
+        assert answer.status == 406
+        assert answer.text.startswith("prediction failed: error in predictor.py: predict: ") and message in answer.text
+        assert answer.text.strip().count("\n") == 0 and len(answer.text) < 4096
+        assert connection.post("/d/a", "later").json() == "later"
+    assert cortexd.replicas() == [pid]
+
+
+def test_a_deep_recursion_outside_python_frames_is_survived(start):
+    cortexd = start("import json\n\n\ndef predict(sample, metadata):\n    x = []\n    for _ in range(100_000):\n        x = [x]\n    return x\n")
+    cortexd.expect_error("cannot be converted to JSON: it is nested too deeply")
+    answer = cortexd.post(1)
+    assert answer.status == 500 and "nested" in answer.json()["error"]
+    with cortexd.connect() as connection:
+        deep = b"[" * 100_000 + b"]" * 100_000
+        assert connection.post("/d/a", deep).status == 400
+
+
+@pytest.mark.parametrize("place", ["init", "predict"])
+def test_a_predictor_that_closes_our_descriptors_is_replaced_and_told_so(start, place):
+    predictor = f"""\
+        import os
+
+        done = os.path.exists("closed")
+
+
+        def close():
+            if not done:
+                open("closed", "w").close()
+                for fd in range(3, 256):
+                    try:
+                        os.close(fd)
+                    except OSError:
+                        continue
+
+
+        def init(model_path, metadata):
+            if {place == "init"}:
+                close()
+
+
+        def predict(sample, metadata):
+            close()
+            return sample
+    """
+    cortexd = start(predictor, wait=place == "predict")
+    cortexd.expect_any_error()
+    if place == "predict":
+        with cortexd.connect() as connection:
+            connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1")
+            connection.closed()
+    cortexd.wait_log(r"(error|warn ) .*descriptor")
+    cortexd.wait_log(r"ready after", count=2 if place == "predict" else 1)
+    assert cortexd.post(2).json() == 2
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGPIPE"])
+@pytest.mark.parametrize("place", ["import", "init", "predict"])
+def test_a_predictor_that_takes_our_signals_is_told_so_and_still_stops(start, place, name):
+    take = f"signal.signal(signal.{name}, lambda *_: None)"
+    predictor = f"""\
+        import signal
+
+        {take if place == "import" else ""}
+
+
+        def init(model_path, metadata):
+            {take if place == "init" else "pass"}
+
+
+        def predict(sample, metadata):
+            {take if place == "predict" else "pass"}
+            return sample
+    """
+    cortexd = start(predictor)
+    if place == "predict":
+        assert cortexd.post(1).json() == 1
+    assert cortexd.post(2).json() == 2
+    if place != "predict":  # looked at once, when the replica gets ready
+        cortexd.wait_log(rf"warn +replica a/0: the predictor .* {name}")
+    assert cortexd.stop() == 0
+
+
+def test_a_predictor_that_blocks_signals_still_stops(start):
+    predictor = """\
+        import signal
+
+
+        def predict(sample, metadata):
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            return sample
+    """
+    cortexd = start(predictor)
+    assert cortexd.post(1).json() == 1
+    assert cortexd.post(2).json() == 2
+
+
+def test_subprocesses_of_a_predictor_work_and_inherit_nothing_of_ours(start):
+    predictor = """\
+        import subprocess
+
+
+        def predict(sample, metadata):
+            listing = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, close_fds=sample)
+            return sorted(map(int, listing.stdout.split()))
+    """
+    cortexd = start(predictor)
+    for close_fds in (True, False):
+        assert cortexd.post(close_fds).json() == [0, 1, 2, 3]  # 3 is the listing's own
+
+
+def test_subprocess_signals_are_as_under_python(start):
+    predictor = """\
+        import subprocess
+
+
+        def predict(sample, metadata):
+            status = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout
+            return {line.split()[0]: line.split()[1] for line in status.splitlines() if line.startswith("Sig")}
+    """
+    cortexd = start(predictor)
+    masks = cortexd.post(1).json()
+    assert int(masks["SigBlk:"], 16) == 0
+    assert int(masks["SigIgn:"], 16) & ~(1 << signal.SIGPIPE - 1) == 0
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_works(start, method):
+    files = {
+        "work.py": "def square(x):\n    return x * x\n",
+        "predictor.py": f"""\
+            import multiprocessing
+
+            import work
+
+            context = multiprocessing.get_context("{method}")
+
+
+            def predict(sample, metadata):
+                with context.Pool(2) as pool:
+                    return pool.map(work.square, sample)
+        """,
+    }
+    cortexd = start(files)
+    assert cortexd.post([1, 2, 3]).json() == [1, 4, 9]
+    assert cortexd.post([4]).json() == [16]
+
+
+def test_a_concurrent_futures_pool_made_in_init_works(start):
+    files = {
+        "work.py": "def double(x):\n    return 2 * x\n",
+        "predictor.py": """\
+            from concurrent.futures import ProcessPoolExecutor
+
+            import work
+
+
+            def init(model_path, metadata):
+                global pool
+                pool = ProcessPoolExecutor(2)
+
+
+            def predict(sample, metadata):
+                return list(pool.map(work.double, sample))
+        """,
+    }
+    cortexd = start(files)
+    assert cortexd.post([1, 2, 3]).json() == [2, 4, 6]
+    with cortexd.connect() as connection:
+        assert [connection.post("/d/a", [i]).json() for i in range(20)] == [[2 * i] for i in range(20)]
+
+
+def test_a_forked_child_neither_answers_nor_holds_the_connection(start):
+    predictor = """\
+        import os
+        import time
+
+
+        def predict(sample, metadata):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(3600)
+            return pid
+    """
+    cortexd = start(predictor)
+    with cortexd.connect() as connection:
+        child = connection.post("/d/a", 1, {"Connection": "close"}).json()
+        assert connection.closed()
+    assert process_state(child) is not None
+    cortexd.stop()
+    wait_until(lambda: process_state(child) in (None, "Z"), "the child of the predictor is gone")
+
+
+def test_a_forked_child_that_returns_from_predict_ends_quietly(start):
+    predictor = """\
+        import os
+
+
+        def predict(sample, metadata):
+            return "parent" if os.fork() else "child"
+    """
+    cortexd = start(predictor)
+    with cortexd.connect() as connection:
+        assert [connection.post("/d/a", 1).json() for _ in range(5)] == ["parent"] * 5
+
+
+def test_background_threads_run_while_the_replica_waits(start):
+    predictor = """\
+        import threading
+        import time
+
+        ticks = 0
+
+
+        def tick():
+            global ticks
+            while True:
+                ticks += 1
+                time.sleep(0.001)
+
+
+        def init(model_path, metadata):
+            threading.Thread(target=tick, daemon=True).start()
+
+
+        def predict(sample, metadata):
+            return ticks
+    """
+    cortexd = start(predictor)
+    first = cortexd.post(None).json()
+    wait_until(lambda: cortexd.post(None).json() > first + 100, "the thread goes on")
+
+
+def test_a_thread_that_raises_or_never_ends_harms_nobody(start):
+    predictor = """\
+        import threading
+        import time
+
+
+        def init(model_path, metadata):
+            threading.Thread(target=lambda: 1 / 0).start()
+            threading.Thread(target=time.sleep, args=(3600,)).start()
+
+
+        def predict(sample, metadata):
+            return sample
+    """
+    cortexd = start(predictor, args=["--stop-timeout", "5"])
+    assert cortexd.post(1).json() == 1
+    assert cortexd.stop() == 0
+
+
+def test_atexit_hooks_run_and_output_is_flushed_at_the_end(start):
+    predictor = """\
+        import atexit
+        import sys
+
+        atexit.register(lambda: print("goodbye from atexit"))
+
+
+        def predict(sample, metadata):
+            print("printed", sample)
+            print("to stderr", sample, file=sys.stderr)
+            sys.stdout.write("half a line")
+            return sample
+    """
+    cortexd = start(predictor)
+    assert cortexd.post("x").json() == "x"
+    cortexd.wait_log(r"^.*printed x$")
+    cortexd.wait_log(r"^.*to stderr x$")
+    cortexd.stop()
+    assert "goodbye from atexit" in cortexd.log()
+    assert "half a line" in cortexd.log()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["os.chdir('/')", "sys.stdout.close()", "sys.stderr = None", "os.environ.clear()", "sys.modules.clear()",
+     "sys.path.clear()", "del sys.modules['json']", "gc.disable()", "sys.setrecursionlimit(100)",
+     "sys.setswitchinterval(1e-6)", "threading.setprofile(lambda *_: None)", "os.nice(5)", "os.umask(0o777)",
+     "json.loads = None", "json.dumps = None", "builtins.str = int", "locale.setlocale(locale.LC_ALL, 'C')",
+     "warnings.simplefilter('error')", "faulthandler.enable()", "sys.settrace(lambda *_: None)"],
+)  # fmt: skip
+def test_a_predictor_that_rearranges_the_interpreter_still_serves(start, statement):
+    modules = "builtins, faulthandler, gc, json, locale, os, sys, threading, warnings"
+    cortexd = start(f"import {modules}\n\n\ndef predict(sample, metadata):\n    {statement}\n    return {{'a': sample}}\n")
+    with cortexd.connect() as connection:
+        for i in range(3):
+            assert connection.post("/d/a", [i, 1.5, "é"]).status in (200, 406)
+        assert connection.request("GET", "/healthz").status == 200
+    cortexd.expect_any_error()
+
+
+def test_a_predictor_cannot_change_its_arguments_for_the_next_request(start):
+    cortexd = start("def predict(sample, metadata):\n    sample.append(1)\n    return sample\n", metadata={"a": 1})
+    assert [cortexd.post([]).json() for _ in range(3)] == [[1]] * 3
+
+
+def test_garbage_and_references_do_not_pile_up(start):
+    predictor = """\
+        import gc
+        import sys
+
+
+        class Node:
+            pass
+
+
+        def predict(sample, metadata):
+            if sample == "count":
+                gc.collect()
+                return len(gc.get_objects()), sys.getrefcount(None), sys.getallocatedblocks()
+            a, b = Node(), Node()
+            a.other, b.other = b, a
+            if sample == "raise":
+                raise ValueError(a)
+            return object() if sample == "object" else {"a": [1.5, "x", None, True]}
+    """
+    cortexd = start(predictor)
+    cortexd.expect_error("prediction failed")
+    cortexd.expect_error("cannot be converted to JSON")
+
+    def mistreat(connection):
+        for _ in range(500):
+            for sample in ("x", "raise", "object"):
+                connection.post("/d/a", sample)
+            connection.post("/d/a", b"{")
+            connection.post("/d/a", b"x", content_type="text/plain")
+            connection.post("/d/a?debug=false", {"a": None})
+        return connection.post("/d/a", "count").json()
+
+    with cortexd.connect() as connection:
+        mistreat(connection)
+        first = mistreat(connection)
+        second = mistreat(connection)
+    assert all(after <= before + 50 for before, after in zip(first, second)), (first, second)
+
+
+def test_predict_never_runs_twice_at_once_nor_on_another_thread(start):
+    predictor = """\
+        import threading
+        import time
+
+        running = 0
+        threads = set()
+
+
+        def predict(sample, metadata):
+            global running
+            running += 1
+            threads.add(threading.get_ident())
+            time.sleep(0.002)
+            alone = running == 1 and len(threads) == 1 and threading.current_thread() is threading.main_thread()
+            running -= 1
+            return alone
+    """
+    cortexd = start(predictor)
+    request = b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1" * 10
+    connections = [cortexd.connect() for _ in range(20)]
+    for connection in connections:
+        connection.send(request)
+    assert all(connection.answer().json() is True for connection in connections for _ in range(10))
+    for connection in connections:
+        connection.close()
+
+
+def test_the_log_of_a_predictor_cannot_forge_lines_of_cortexd(start):
+    cortexd = start("def predict(sample, metadata):\n    raise ValueError('x\\n2026-01-01T00:00:00.000Z error supervisor: forged')\n")
+    cortexd.expect_error("prediction failed")
+    cortexd.expect_error("replica a/0: .*forged")
+    assert cortexd.post(1).status == 406
+    cortexd.stop()
+    assert not re.search(r"^2026-01-01T00:00:00.000Z error supervisor: forged", cortexd.log(), re.MULTILINE)
