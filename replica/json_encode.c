@@ -25,9 +25,12 @@ json_encoder_init(struct json_encoder *encoder)
 	encoder->empty = PyUnicode_FromString("");
 	encoder->zero = PyLong_FromLong(0);
 	if (encoder->quote && encoder->markers && encoder->empty && encoder->zero)
-		/* indent, separators; then sort_keys, skipkeys and allow_nan: all off */
+		/*
+		 * indent, separators; then sort_keys and skipkeys off, allow_nan on: NaN and Infinity go out as
+		 * Python's json writes and reads them, which is what clients of Cortex got.
+		 */
 		encoder->encoder = PyObject_CallMethod(c_json, "make_encoder", "OOOOssOOO", encoder->markers, to_plain,
-		    encoder->quote, Py_None, ":", ",", Py_False, Py_False, Py_False);
+		    encoder->quote, Py_None, ":", ",", Py_False, Py_False, Py_True);
 	if (encoder->encoder)
 		r = 0;
 	else
@@ -49,7 +52,7 @@ json_encoder_done(struct json_encoder *encoder)
 	Py_CLEAR(encoder->zero);
 }
 
-/* The encoder gives a tuple of pieces; since 3.7 or so there is only one. */
+/* The encoder gives a tuple of pieces: of one in the CPython that Debian has, which saves a copy. */
 static PyObject *
 join(const struct json_encoder *encoder, PyObject *chunks)
 {

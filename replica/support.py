@@ -236,8 +236,6 @@ def conversion_failed(implementation, exception):
     details = ""
     if isinstance(exception, RecursionError):
         reason = "it is nested too deeply"
-    elif message.startswith("Out of range float values"):
-        reason = "it contains NaN or Infinity, which JSON does not have"
     elif message == "Circular reference detected":
         reason = "it contains itself"
     elif isinstance(exception, _NoConversion) or message.startswith("keys must be "):
@@ -279,7 +277,7 @@ def _from_numpy(value):
 
 
 def _pandas_list(values):
-    """Missing values are None, except among floats: there they are NaN and refused as any other."""
+    """Missing values are None, except among floats, where they are NaN."""
     plain = values.tolist()
     if values.dtype.kind == "f" or _is(values, "pandas", "MultiIndex"):
         return plain

@@ -33,9 +33,11 @@ def test_a_drain_answers_what_has_arrived_on_many_idle_connections(start):
         first = clients.pop()
         first.send(POST.replace(b"null", b"true"))
         wait_until((cortexd.folder / "begun").exists, "the prediction has begun")
+        replica = cortexd.replicas()[0]
+        cortexd.expect_error("exit code 0 without being told to stop")
+        os.kill(replica, signal.SIGTERM)
         for connection in clients:
             connection.send(POST)
-        os.kill(cortexd.replicas()[0], signal.SIGTERM)
         (cortexd.folder / "end").touch()
         assert first.answer().status == 200
         for connection in clients:

@@ -80,9 +80,6 @@ PANDAS = [
 ]
 
 REFUSED = [
-    ("np.array([1, np.nan])", "NaN or Infinity"),
-    ("pd.DataFrame({'x': [1, None]})", "NaN or Infinity"),
-    ("np.float32('inf')", "NaN or Infinity"),
     ("np.array([b'\\xff'])", "not UTF-8"),
     ("np.array([object()], dtype=object)", "type object"),
     ("pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([('a', 'b')]))", "not tuple"),
@@ -135,3 +132,15 @@ def test_a_large_array_and_a_large_table_go_through(start):
     cortexd = start(EVALUATE)
     assert cortexd.post("np.arange(500_000, dtype='f4')").json()[-1] == 499999.0
     assert len(cortexd.post("pd.DataFrame({'x': range(100_000)})").json()["x"]) == 100_000
+
+
+def test_nan_among_floats_stays_nan(start):
+    cortexd = start(EVALUATE)
+    with cortexd.connect() as connection:
+        for expression, text in (
+            ("np.array([1, np.nan])", "[1.0,NaN]"),
+            ("pd.DataFrame({'x': [1, None]})", '{"index":[0,1],"x":[1.0,NaN]}'),
+            ("np.float32('inf')", "Infinity"),
+        ):
+            answer = connection.post(cortexd.endpoint, expression)
+            assert (expression, answer.status, answer.text) == (expression, 200, text)

@@ -25,7 +25,7 @@ static const char oracle[] = "import json\n"
 			     "        return False, None\n"
 			     "def dumps(value):\n"
 			     "    try:\n"
-			     "        return json.dumps(value, separators=(',', ':'), allow_nan=False)\n"
+			     "        return json.dumps(value, separators=(',', ':'))\n"
 			     "    except (ValueError, RecursionError):\n"
 			     "        return None\n";
 
