@@ -361,8 +361,9 @@ process(struct http_conn *conn)
 	while (is_reading(conn) && conn->length > conn->parser.parsed)
 		parse(conn);
 	conn->processing = false;
-	if (!is_reading(
-		conn)) /* in state REQUEST the registration stays as it is: most are answered before it matters */
+	if (conn->state == HTTP_CONN_REQUEST && conn->waits_for == EV_WRITE)
+		wait_for(conn, conn->peer_ended ? 0 : EV_READ); /* a socket with room is ready in each turn */
+	if (!is_reading(conn)) /* in state REQUEST EV_READ stays as it is: most are answered before it matters */
 		return;
 	if (conn->peer_ended)
 		conn_close(conn); /* nobody will complete what is there */

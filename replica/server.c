@@ -462,7 +462,8 @@ turn(struct server *server, bool block)
 
 	if (block)
 		interpreter_release();
-	r = event_base_loop(server->base, block ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+	/* Without EVLOOP_ONCE a turn would last as long as there is something to do, and no prediction would run. */
+	r = event_base_loop(server->base, block ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	if (block)
 		interpreter_acquire();
 	if (r < 0)
