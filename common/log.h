@@ -9,8 +9,8 @@
  * into several lines with the same prefix (tracebacks), or become \n in JSON.
  *
  * log_prediction() is the exception: those lines come by the ten thousand per second, so they are gathered and written
- * when 4 KiB are there, when any other line is logged, or at log_flush(), which the owner of the event loop calls when
- * the process has nothing to do.
+ * when 4 KiB are there, or at log_flush(), which the owner of the event loop calls soon after the last one. Other lines
+ * may overtake them; the times tell.
  *
  * Thread-safe; never fails towards the caller (a full disk or a closed pipe loses the line).
  */

@@ -277,8 +277,10 @@ begin_drain(struct server *server, const char *why)
 	server->draining = true;
 	log_info("draining: %s", why);
 	title_set("cortexd: replica %s/%d (draining)", server->api, server->replica);
-	for (int i = 0; i < server->n_listeners; i++)
+	for (int i = 0; i < server->n_listeners; i++) {
 		http_listener_disarm(&server->listeners[i]);
+		fd_close(&server->listeners[i].fd); /* the address is free again for a new cortexd */
+	}
 }
 
 static void
@@ -339,7 +341,8 @@ in_forked_child(void)
 		return;
 	http_conns_close_in_child(&server->conns);
 	for (int i = 0; i < server->n_listeners; i++)
-		close(server->listeners[i].fd);
+		if (server->listeners[i].fd >= 0)
+			close(server->listeners[i].fd);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
 	close(server->drain_fd);

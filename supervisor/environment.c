@@ -34,6 +34,7 @@ enum step {
 struct environment {
 	struct event_base *base;
 	struct environment_plan plan;
+	char *may_not_build; /* of the plan, a copy */
 	enum step step;
 	struct job job;
 	char **envp;
@@ -234,6 +235,7 @@ environment_new(struct event_base *base, const struct environment_plan *plan)
 
 	environment->base = base;
 	environment->plan = *plan;
+	environment->may_not_build = plan->may_not_build ? xstrdup(plan->may_not_build) : NULL;
 	environment->version = xstrdup("");
 	environment->envp = make_environment_variables();
 	environment->started_ms = clock_ms();
@@ -311,8 +313,8 @@ find_or_build(struct environment *environment, struct error *err)
 		log_info("environment: using %s", environment->link);
 		return 1;
 	}
-	if (plan->may_not_build)
-		return error_set(err, -EBUSY, "not built yet, and %s", plan->may_not_build);
+	if (environment->may_not_build)
+		return error_set(err, -EBUSY, "not built yet, and %s", environment->may_not_build);
 	log_info("environment: building %s from %s", environment->link, plan->requirements);
 	r = make_folder(environment, key, err);
 	if (r < 0)
@@ -401,6 +403,7 @@ environment_free(struct environment *environment)
 		free(*variable);
 	free(environment->envp);
 	free(environment->version);
+	free(environment->may_not_build);
 	free(environment->link);
 	free(environment->folder);
 	free(environment->python);

@@ -41,7 +41,7 @@ struct environment_plan {
 	void *arg;
 };
 
-/* Strings of the plan are borrowed for the life of the object. */
+/* Strings of the plan are borrowed for the life of the object; may_not_build is copied. */
 struct environment *environment_new(struct event_base *base, const struct environment_plan *plan);
 
 /* Begin. cb comes from the loop, never from here; 0, or a negative errno and err. */

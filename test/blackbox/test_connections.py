@@ -43,6 +43,9 @@ def test_a_drain_answers_what_has_arrived_on_many_idle_connections(start):
         for connection in clients:
             assert connection.answer().status == 200
             assert connection.closed()
+            connection.close()
+        first.close()
+        cortexd.wait_log("exit code 0 without being told to stop")
     finally:
         for connection in clients:
             connection.close()
@@ -63,20 +66,29 @@ def test_a_drain_ends_a_connection_whose_last_answer_was_still_being_read(start)
 
 
 # --- reading ahead ----------------------------------------------------------------------------------------------------
-def test_much_read_ahead_behind_a_large_body_costs_no_more_than_elsewhere(start):
-    cortexd = start("def predict(sample, metadata):\n    return len(sample)\n", api="requests: {max_body_size: 64Mi}")
-    body = b'"' + b"x" * (40 << 20) + b'"'
-    small, count = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n", 40000
+def test_much_read_ahead_behind_a_large_body_holds_nobody_up(start):
+    predictor = """\
+        import os
+        import time
 
+
+        def predict(sample, metadata):
+            while not os.path.exists("end"):
+                time.sleep(0.01)
+            return len(sample)
+    """
+    cortexd = start(predictor)
+    body = b'"' + b"x" * (30 << 20) + b'"'
+    count = 50000
     with cortexd.connect() as connection:
-        head = b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
-        sender = threading.Thread(target=connection.send, args=(head + body + small * count,))
+        connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        sender = threading.Thread(target=connection.send, args=(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n" * count,))
         sender.start()
-        assert connection.answer().json() == 40 << 20
-        began = time.monotonic()
+        sender.join(timeout=1)
+        (cortexd.folder / "end").touch()
+        assert connection.answer().json() == 30 << 20
         for _ in range(count):
             assert connection.answer().status == 200
-        print("TOOK", time.monotonic() - began)
         sender.join()
 
 
@@ -87,6 +99,62 @@ def test_a_bare_line_feed_does_not_end_a_chunked_body(start, end):
         connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n" + end + POST)
         assert connection.answer().status == 400
         assert connection.closed()
+
+
+# --- fairness ---------------------------------------------------------------------------------------------------------
+SLOW = """\
+    import time
+
+
+    def predict(sample, metadata):
+        if isinstance(sample, int):
+            return "x" * sample
+        time.sleep(0.02)
+"""
+
+
+def test_a_request_behind_an_answer_that_took_its_time_waits_its_turn(start):
+    cortexd = start(SLOW)
+    large = POST.replace(b"4\r\n\r\nnull", b"8\r\n\r\n20000000")
+    with cortexd.connect(receive_buffer=65536) as reader:
+        reader.send(large + POST)
+        assert reader.more()
+        others = [cortexd.connect() for _ in range(3)]
+        for connection in others:
+            connection.send(POST * 100)
+        assert len(reader.answer().body) == 20000002
+        assert reader.answer().json() is None
+        for connection in others:
+            assert [connection.answer().json() for _ in range(100)] == [None] * 100
+            connection.close()
+
+
+def test_clients_that_keep_the_loop_busy_do_not_keep_predictions_from_running(start):
+    cortexd = start(SLOW)
+    over = threading.Event()
+    ask = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+
+    def hammer():
+        with cortexd.connect() as connection:
+            while not over.is_set():
+                connection.send(ask * 200)
+                for _ in range(200):
+                    connection.answer()
+
+    threads = [threading.Thread(target=hammer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        clients = [cortexd.connect() for _ in range(4)]
+        for connection in clients:
+            connection.send(POST * 10)
+        for connection in clients:
+            assert [connection.answer().json() for _ in range(10)] == [None] * 10
+            connection.close()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 # --- a full process ---------------------------------------------------------------------------------------------------

@@ -36,13 +36,22 @@ PACKAGE = {
     "pkg/flowers.py": "NAMES = ['iris', 'rose']\n",
 }
 PREDICTOR = """\
+    import importlib.util
+    import site
     import sys
 
     import flowers
 
 
     def predict(sample, metadata):
-        return {"names": flowers.NAMES, "prefix": sys.prefix, "executable": sys.executable, "version": sys.version_info[:2]}
+        return {
+            "names": flowers.NAMES,
+            "prefix": sys.prefix,
+            "executable": sys.executable,
+            "version": sys.version_info[:2],
+            "importable": [name for name in sample or [] if importlib.util.find_spec(name)],
+            "user_site": site.ENABLE_USER_SITE,
+        }
 """
 PROJECT = {**PACKAGE, "requirements.txt": "./pkg\n", "predictor.py": PREDICTOR}
 OFFLINE = {"PIP_NO_INDEX": "1"}
@@ -63,9 +72,24 @@ def run_environment(cortexd, env=None):
     )
 
 
-def test_requirements_are_installed_before_replicas_start(start):
-    cortexd = start(PROJECT, env=OFFLINE)
-    answer = cortexd.post(0).json()
+@pytest.fixture
+def trap(tmp_path):
+    """An environment that leads to another Python, which must not be taken."""
+    folder = tmp_path / "trap"
+    folder.mkdir()
+    for name in ("python", "python3", "python3.11", "pip", "pip3"):
+        (folder / name).write_text("#!/bin/sh\necho trapped >&2\nexit 1\n")
+        (folder / name).chmod(0o755)
+    (folder / "json.py").write_text("raise RuntimeError('trapped')\n")
+    names = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONSTARTUP": str(folder / "python"), **dict.fromkeys(names, str(folder))}
+
+
+def test_requirements_are_installed_before_replicas_start_whatever_python_is_in_path(start, trap):
+    cortexd = start(PROJECT, env={**OFFLINE, **trap})
+    answer = cortexd.post(["flowers", "pytest", "httpx"]).json()
+    assert answer["importable"] == ["flowers"] and answer["user_site"] is False
+    assert "trapped" not in cortexd.log()
     assert answer["names"] == ["iris", "rose"] and answer["version"] == [3, 11]
     assert answer["prefix"].startswith(f"{cortexd.folder}/.cortex/")
     assert answer["executable"].startswith(f"{cortexd.folder}/.cortex/")
@@ -143,43 +167,10 @@ def test_a_second_cortexd_does_not_build_into_the_first_ones_environment(start):
     assert cortexd.post(0).json()["names"] == ["iris", "rose"]
 
 
-def test_another_python_earlier_in_path_is_not_taken(start, tmp_path):
-    trap = tmp_path / "trap"
-    trap.mkdir()
-    for name in ("python", "python3", "python3.11", "pip", "pip3"):
-        (trap / name).write_text("#!/bin/sh\necho trapped >&2\nexit 1\n")
-        (trap / name).chmod(0o755)
-    env = {
-        **OFFLINE,
-        "PATH": f"{trap}:{os.environ['PATH']}",
-        "PYTHONPATH": str(trap),
-        "PYTHONHOME": str(trap),
-        "PYTHONSTARTUP": str(trap / "python"),
-        "VIRTUAL_ENV": str(trap),
-    }
-    (trap / "json.py").write_text("raise RuntimeError('trapped')\n")
-    cortexd = start(PROJECT, env=env)
-    assert cortexd.post(0).json()["names"] == ["iris", "rose"]
-    assert "trapped" not in cortexd.log()
-
-
 def test_without_requirements_the_option_prints_the_plain_interpreter(start):
     cortexd = start("def predict(sample, metadata):\n    return sample\n")
     result = run_environment(cortexd)
     assert (result.returncode, result.stdout) == (0, "/usr/bin/python3.11\n")
-
-
-def test_a_project_does_not_see_packages_that_it_did_not_ask_for(start):
-    predictor = """\
-        import importlib.util
-        import site
-
-
-        def predict(sample, metadata):
-            return [name for name in sample if importlib.util.find_spec(name)], site.ENABLE_USER_SITE
-    """
-    cortexd = start({**PROJECT, "predictor.py": predictor}, env=OFFLINE)
-    assert cortexd.post(["flowers", "pytest", "httpx"]).json() == [["flowers"], False]
 
 
 def test_an_interrupted_pip_ends_with_cortexd(start):
