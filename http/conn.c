@@ -203,13 +203,13 @@ write_failed(struct http_conn *conn, int error)
 }
 
 static ssize_t
-send_parts(int fd, struct iovec *parts, size_t n_parts)
+send_parts(int fd, struct iovec *parts, size_t n_parts, int flags)
 {
 	struct msghdr message = {.msg_iov = parts, .msg_iovlen = n_parts};
 	ssize_t n;
 
 	do
-		n = sendmsg(fd, &message, MSG_NOSIGNAL);
+		n = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
@@ -224,7 +224,8 @@ write_answer(struct http_conn *conn, char *head, size_t head_length, const char 
 	size_t total = head_length + body_length, sent, from_head;
 	ssize_t n;
 
-	n = send_parts(conn->fd, parts, body_length > 0 ? 2 : 1);
+	/* The last answer leaves in one segment with the FIN: conn_finish follows at once, and pushes it out. */
+	n = send_parts(conn->fd, parts, body_length > 0 ? 2 : 1, conn->close_after ? MSG_MORE : 0);
 	if (n < 0) {
 		write_failed(conn, errno);
 		return;
@@ -256,7 +257,7 @@ static void
 write_more(struct http_conn *conn)
 {
 	struct iovec part = {conn->unsent + conn->unsent_done, conn->unsent_length - conn->unsent_done};
-	ssize_t n = send_parts(conn->fd, &part, 1);
+	ssize_t n = send_parts(conn->fd, &part, 1, 0);
 
 	if (n < 0) {
 		write_failed(conn, errno);
@@ -317,7 +318,7 @@ send_continue(struct http_conn *conn)
 	struct iovec part = {(void *)(uintptr_t) "HTTP/1.1 100 Continue\r\n\r\n", 25};
 
 	conn->parser.expects_continue = false;
-	if (send_parts(conn->fd, &part, 1) != 25)
+	if (send_parts(conn->fd, &part, 1, 0) != 25)
 		conn_close(conn);
 }
 
@@ -573,7 +574,9 @@ http_conns_add(struct http_conns *conns, int fd)
 	read_some(conn); /* the first request has usually come with the connection */
 	if (is_reading(conn))
 		wait_for(conn, EV_READ);
-	return 0;
+	if (conn->state == HTTP_CONN_REQUEST)
+		return conn->parser.keep_alive;
+	return is_reading(conn) || conn->state == HTTP_CONN_WRITE;
 }
 
 void

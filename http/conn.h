@@ -85,7 +85,8 @@ struct http_conns {
 MUSTCHECK int http_conns_init(struct http_conns *conns, struct event_base *base, uint64_t max_body, struct error *err);
 void http_conns_done(struct http_conns *conns);
 
-/* Take a connected, non-blocking, close-on-exec socket over and read from it. 0, or -ENOMEM and the socket is closed. */
+/* Take a connected, non-blocking, close-on-exec socket over and read from it. Whether it will stay open: 1, or 0: it ends
+ * with the answer to what has come, or has ended already; or -ENOMEM and the socket is closed. */
 MUSTCHECK int http_conns_add(struct http_conns *conns, int fd);
 
 /* Free the connections that ended. Called by the owner between two turns of the loop, never from a callback. */

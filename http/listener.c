@@ -114,12 +114,12 @@ pause_accepting(struct http_listener *listener, int error)
 
 /* One connection. False when there is none, or none can be taken. */
 static bool
-accept_one(struct http_listener *listener)
+accept_one(struct http_listener *listener, bool *ret_stays)
 {
 	int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd >= 0) {
-		listener->on_accept(fd, listener->arg);
+		*ret_stays = listener->on_accept(fd, listener->arg);
 		return true;
 	}
 	if (errno == EAGAIN)
@@ -137,8 +137,9 @@ static void
 on_readable_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct http_listener *listener = arg;
+	bool stays = false;
 
-	if (listener->may_accept(listener->arg) && accept_one(listener) && listener->epoll_fd >= 0)
+	if (listener->may_accept(listener->arg) && accept_one(listener, &stays) && stays && listener->epoll_fd >= 0)
 		requeue(listener);
 	/* Who can take no more leaves the line: a wake-up spent on it is missing where there is room. */
 	if (listener->armed && !listener->may_accept(listener->arg))
@@ -187,11 +188,13 @@ http_listener_arm(struct http_listener *listener)
 void
 http_listener_disarm(struct http_listener *listener)
 {
+	bool stays;
+
 	evtimer_del(&listener->pause);
 	if (!listener->armed)
 		return;
 	event_del(&listener->event);
 	listener->armed = false;
-	while (listener->may_accept(listener->arg) && accept_one(listener))
+	while (listener->may_accept(listener->arg) && accept_one(listener, &stays))
 		;
 }

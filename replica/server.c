@@ -241,13 +241,15 @@ may_accept(void *arg)
 	return server->conns.n_open < server->max_conns;
 }
 
-static void
+static bool
 on_accept(int fd, void *arg)
 {
 	struct server *server = arg;
+	int r = http_conns_add(&server->conns, fd);
 
-	if (http_conns_add(&server->conns, fd) < 0)
+	if (r < 0)
 		log_warning("out of memory for a connection; closed it");
+	return r > 0;
 }
 
 /* A descriptor of ours is closed, or is something else now: nothing that we hold can be trusted any more. */

@@ -47,7 +47,11 @@ set_option(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* TCP_NODELAY is inherited by accepted sockets, which saves a system call per connection. */
+/*
+ * TCP_NODELAY is inherited by accepted sockets, which saves a system call per connection. TCP_DEFER_ACCEPT (tcp(7)) wakes
+ * a replica when the request is there instead of when the connection is; one that stays silent comes through after a
+ * second or so all the same.
+ */
 static int
 open_tcp(const struct sockaddr *address, socklen_t length, bool v6_only, int *ret_fd)
 {
@@ -59,6 +63,8 @@ open_tcp(const struct sockaddr *address, socklen_t length, bool v6_only, int *re
 	r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (r == 0)
 		r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (r == 0)
+		r = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
 	if (r == 0 && address->sa_family == AF_INET6)
 		r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6_only);
 	if (r == 0 && bind(fd, address, length) < 0)

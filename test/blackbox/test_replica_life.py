@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -444,3 +445,30 @@ def test_more_clients_than_descriptors_wait_and_are_served(start):
     finally:
         for connection in clients:
             connection.close()
+
+
+def test_after_a_kill_the_address_is_free_while_an_old_replica_still_answers(start):
+    cortexd = start("def predict(sample, metadata):\n    return 'x' * 50_000_000\n")
+    (old,) = cortexd.replicas()
+    with socket.create_connection(("127.0.0.1", cortexd.port)) as slow_reader:
+        head = f"POST {cortexd.endpoint} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1"
+        slow_reader.sendall(head.encode())
+        assert slow_reader.recv(1) == b"H"
+        cortexd.kill()
+        wait_until(lambda: address_is_free(cortexd.port), "the old replica lets go of the listener")
+        assert process_state(old) is not None
+        received = 1
+        while piece := slow_reader.recv(1 << 20):
+            received += len(piece)
+    assert received > 50_000_000
+
+
+def address_is_free(port):
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        except OSError:
+            return False
+        return True
