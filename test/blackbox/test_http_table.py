@@ -156,10 +156,10 @@ def test_every_answer_may_be_read_by_any_page(ask):
 def test_debug_logs_sample_and_prediction_cut(ask):
     sample = {"list": list(range(50)), "text": "x" * 2000, "inner": {str(i): [i] for i in range(30)}}
     assert ask("POST", "/d/a?debug=true", body=json.dumps(sample).encode()).status == 200
-    line = ask.cortexd.wait_log(r"^.*sample: .*$")[0]
+    line = ask.cortexd.wait_log(r"(?<=sample: ).*$")[0]
     ask.cortexd.wait_log(r"prediction: ")
     assert "x" * 500 in line and "x" * 501 not in line
-    assert "9" in line and "49" not in line and "'29'" not in line and '"29"' not in line
+    assert "9, ...]" in line and "49" not in line and "'29'" not in line
 
 
 @pytest.mark.parametrize("query", ["", "?debug=false", "?debug", "?xdebug=true", "?a=b&c=d"])

@@ -47,6 +47,7 @@ puts_back_what_was_changed(void **state UNUSED)
 	struct signals signals;
 	sigset_t blocked;
 
+	signal(SIGINT, SIG_DFL); /* whatever started us may have it ignored */
 	signal(SIGTERM, ours);
 	signal(SIGPIPE, SIG_IGN);
 	signals_save(&signals);
