@@ -66,7 +66,7 @@ def test_a_drain_ends_a_connection_whose_last_answer_was_still_being_read(start)
 
 
 # --- reading ahead ----------------------------------------------------------------------------------------------------
-def test_much_read_ahead_behind_a_large_body_holds_nobody_up(start):
+def test_all_that_was_read_ahead_behind_a_large_body_is_answered(start):
     predictor = """\
         import os
         import time
