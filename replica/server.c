@@ -65,6 +65,7 @@ struct server {
 /* What a signal handler and a forked child can reach. One server per process. */
 static struct {
 	struct server *server;
+	pid_t pid; /* of the replica */
 	volatile sig_atomic_t drain_fd;
 	volatile sig_atomic_t stop_timeout_s;
 	bool forked; /* this is a child that the predictor forked */
@@ -317,11 +318,16 @@ on_drain_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 }
 
 static void
-on_sigterm(UNUSED int number)
+on_sigterm(int number)
 {
 	uint64_t one = 1;
 	int saved = errno;
 
+	if (getpid() != process_wide.pid) { /* a child between fork and in_forked_child: this is not for us */
+		signal(number, SIG_DFL);
+		raise(number);
+		return;
+	}
 	alarm((unsigned)process_wide.stop_timeout_s);
 	if (write((int)process_wide.drain_fd, &one, sizeof(one)) < 0)
 		_exit(1); /* nobody would ever see the signal */
@@ -413,6 +419,7 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	event_assign(&server->drain, server->base, server->drain_fd, EV_READ | EV_PERSIST, on_drain_cb, server);
 	evtimer_assign(&server->flush, server->base, on_flush_cb, server);
 	process_wide.server = server;
+	process_wide.pid = getpid();
 	process_wide.drain_fd = server->drain_fd;
 	process_wide.stop_timeout_s = (int)server->stop_timeout_s;
 	r = -pthread_atfork(NULL, NULL, in_forked_child);

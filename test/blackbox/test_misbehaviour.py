@@ -413,3 +413,28 @@ def test_the_log_of_a_predictor_cannot_forge_lines_of_cortexd(start):
     assert cortexd.post(1).status == 406
     cortexd.stop()
     assert not re.search(r"^2026-01-01T00:00:00.000Z error supervisor: forged", cortexd.log(), re.MULTILINE)
+
+
+def test_a_child_that_is_ended_while_it_is_being_forked_does_not_drain_its_replica(start):
+    predictor = """\
+        import os
+        import signal
+        import time
+
+
+        def ended_by():
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(60)
+                os._exit(0)
+            os.kill(pid, signal.SIGTERM)
+            return os.WTERMSIG(os.waitpid(pid, 0)[1])
+
+
+        def predict(sample, metadata):
+            return [os.getpid(), sorted({ended_by() for _ in range(sample)})]
+    """
+    cortexd = start(predictor)
+    (replica,) = cortexd.replicas()
+    assert cortexd.post(200).json() == [replica, [signal.SIGTERM]]
+    assert cortexd.post(1).json() == [replica, [signal.SIGTERM]]
