@@ -52,6 +52,17 @@ http_answer_text(int status, const char *text)
 	};
 }
 
+struct http_answer
+http_answer_json(int status, const char *json)
+{
+	return (struct http_answer){
+	    .status = status,
+	    .content_type = "application/json",
+	    .body = json,
+	    .body_length = strlen(json),
+	};
+}
+
 /* "Date: Mon, 23 Nov 2026 21:40:00 GMT\r\n", made once a second. */
 static const char *
 date_field(size_t *ret_length)

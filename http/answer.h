@@ -21,6 +21,9 @@ struct http_answer {
 /* Plain text, ended by a newline in text itself. */
 struct http_answer http_answer_text(int status, const char *text);
 
+/* JSON text as it is. Both borrow their text. */
+struct http_answer http_answer_json(int status, const char *json);
+
 /* Write the head; its length. `close` adds Connection: close; http_1_0_keep adds Connection: keep-alive. */
 size_t http_answer_head(
     const struct http_answer *answer, bool close, bool http_1_0_keep, char ret_head[HTTP_ANSWER_HEAD_MAX]);

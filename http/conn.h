@@ -1,8 +1,9 @@
 /*
- * conn - one client connection: reading requests, writing answers, timeouts, ending.
+ * conn - one client connection: reading requests, writing answers, timeouts, ending, moving to another process.
  *
- * All connections of a process belong to one struct http_conns, which lives on one event base; everything here is called
- * by the thread that runs that base. The owner is told of each complete request and answers it now or later:
+ * All connections of a process belong to one struct http_conns, which lives on one event base. Everything here is called
+ * by the thread that runs that base, or by one that has been given its turn (replica/turn.h). The owner is told of each
+ * complete request and answers it now or later:
  *
  *     on_request(conn, arg)      ... http_conn_request(conn) ...      http_conn_answer(conn, &answer)
  *
@@ -10,8 +11,13 @@
  * When it ends in that time (the client has gone) on_gone(conn, arg) is called once and the owner must forget it.
  * Errors of the request itself (400, 413, ...) are answered here.
  *
+ * What must survive the process lies in conn->kept (kept.h); the rest can be made from it again, which is what happens
+ * when a connection moves: leaving is http_departure_*, arriving is http_conns_arrive.
+ *
  * The cost of a request on a kept-alive connection: one recv, one sendmsg, no allocation, no timer. Timeouts are found
- * by looking once a second at the head of one list per state, each in the order of its deadlines.
+ * by looking once a second at the head of one list per state, each about in the order of its deadlines.
+ *
+ * conn.c is the life of a connection, conn_read.c its requests, conn_write.c its answers, conn_move.c its moves.
  */
 #ifndef HTTP_CONN_H
 #define HTTP_CONN_H
@@ -20,10 +26,14 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "common/channel.h"
 #include "common/error.h"
 #include "common/util.h"
 #include "http/answer.h"
+#include "http/kept.h"
+#include "http/memory.h"
 #include "http/parser.h"
+#include "http/route.h"
 
 enum http_conn_state {
 	HTTP_CONN_IDLE,    /* no byte of a request yet */
@@ -40,49 +50,56 @@ struct http_conns;
 
 struct http_conn {
 	struct http_conns *conns;
+	struct http_kept *kept;            /* its part that outlives the process */
 	TAILQ_ENTRY(http_conn) in_state;   /* in conns->in_state[state] */
 	TAILQ_ENTRY(http_conn) in_pending; /* for the owner's queue while in state REQUEST */
 	enum http_conn_state state;
-	int64_t since_ms; /* of the state, or of its last progress: what its timeout counts from */
 	int fd;
 	struct event event;
-	short waits_for; /* EV_READ, EV_WRITE, or 0: not registered */
-	bool peer_ended; /* the client has shut down its side: one answer, then close */
+	short waits_for; /* EV_READ, EV_WRITE, perhaps EV_ET, or 0: not registered */
 	bool held;       /* the owner has been given the request and will answer it */
-	bool mark;       /* the owner's, for its own use while it holds the request */
-	bool processing; /* process() is further up the stack */
-
-	char *buffer; /* of `room` bytes, from the pool; NULL while idle and empty */
-	size_t room;
-	size_t length;
+	bool processing; /* http_conn_process() is further up the stack */
+	bool restart;    /* the parser is to begin anew: with the next request, or with this one in another place */
+	struct http_route route; /* of the request at the front, once its head is there */
 	struct http_parser parser;
-
-	bool close_after; /* the answer being written is the last */
-	char *unsent;     /* rest of it, heap */
-	size_t unsent_length;
-	size_t unsent_done;
 	size_t discarded; /* while lingering */
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
 
+/* What the owner of the connections is asked and told; arg is http_conns.arg. */
+struct http_conns_callbacks {
+	/* A head is there: find conn->route, and say how long the body may be. HTTP_HEAD_REFUSED: it has no business here;
+	 * on_refused follows. */
+	uint64_t (*on_head)(struct http_conn *conn, void *arg);
+	/* ... and is to be moved, or answered with http_conn_refuse. May be NULL when on_head never refuses. */
+	void (*on_refused)(struct http_conn *conn, void *arg);
+	void (*on_request)(struct http_conn *conn, void *arg);
+	void (*on_gone)(struct http_conn *conn, void *arg);
+	/* The client has shut down its side while the owner has its request: it may be gone (see http_conn_probe), or wait
+	 * for the answer. May be NULL. */
+	void (*on_peer_ended)(struct http_conn *conn, void *arg);
+	/* Our descriptors are not ours any more. Does not return. */
+	void (*on_fatal)(const char *what, int error, void *arg);
+};
+
 struct http_conns {
 	struct event_base *base;
-	uint64_t max_body;
-	bool closing; /* say Connection: close with each answer */
+	struct http_memory *memory;
+	const struct http_conns_callbacks *callbacks;
+	void *arg;
+	bool closing;          /* say Connection: close with each answer */
+	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */
 	unsigned n_open;
 	struct http_conn_list in_state[HTTP_CONN_STATES];
 	struct event sweep;
 	bool sweeping;
-	char *spare_buffers; /* list of free buffers of the usual size, linked by their first bytes */
+	struct http_conn_list spare; /* to be used again, by in_state */
 	unsigned n_spare;
-	void (*on_request)(struct http_conn *conn, void *arg);
-	void (*on_gone)(struct http_conn *conn, void *arg);
-	void (*on_fatal)(const char *what, int error, void *arg); /* our descriptors are not ours any more */
-	void *arg;
 };
 
-MUSTCHECK int http_conns_init(struct http_conns *conns, struct event_base *base, uint64_t max_body, struct error *err);
+MUSTCHECK int http_conns_init(struct http_conns *conns, struct event_base *base, struct http_memory *memory,
+    const struct http_conns_callbacks *callbacks, void *arg, struct error *err);
 void http_conns_done(struct http_conns *conns);
 
 /* Take a connected, non-blocking, close-on-exec socket over and read from it. Whether it will stay open: 1, or 0: it ends
@@ -109,13 +126,80 @@ http_conn_request(const struct http_conn *conn)
 	return &conn->parser;
 }
 
-static inline const char *
-http_conn_body(const struct http_conn *conn)
+/* Its bytes, which the offsets of the parser are about. */
+static inline char *
+http_conn_bytes(const struct http_conn *conn)
 {
-	return conn->buffer + conn->parser.body_offset;
+	const struct http_block *in = http_kept_in(conn->kept);
+
+	return in->data + (conn->kept->consumed - in->base);
 }
 
-/* Answer the request that the owner holds and go on with the connection. The answer's memory is not needed afterwards. */
+/* The content of its body, http_conn_request()->body_length bytes. From then on the connection cannot move. */
+static inline const char *
+http_conn_body(struct http_conn *conn)
+{
+	return http_parser_body(&conn->parser, http_conn_bytes(conn));
+}
+
+/* The request is with the predictor now: should this process die, its client is told that it failed. */
+static inline void
+http_conn_begin_prediction(struct http_conn *conn)
+{
+	http_kept_set_phase(conn->kept, HTTP_PHASE_PREDICTING);
+}
+
+/* Answer the request that the owner holds. The answer's memory is not needed afterwards. */
 void http_conn_answer(struct http_conn *conn, const struct http_answer *answer);
+
+/* Answer a request whose body was not read, and end the connection with care. From on_refused, or for one that was read. */
+void http_conn_refuse(struct http_conn *conn, const struct http_answer *answer);
+
+/*
+ * The client of a request that the owner holds has shut down its side. Say 100 (Continue) to it, which every HTTP/1.1
+ * client must be able to skip (RFC 9110 15.2): a client that is not there any more answers with a reset, and the
+ * connection ends.
+ */
+void http_conn_probe(struct http_conn *conn);
+
+/* ---- moving ---- */
+
+/* Connections on their way out in one record. */
+struct http_departure {
+	unsigned n, n_parts;
+	uint64_t n_bytes;
+	struct http_conn *who[CHANNEL_CONNS_MAX];
+	struct channel_conn conns[CHANNEL_CONNS_MAX];
+	int fds[CHANNEL_CONNS_MAX];
+	struct iovec parts[2 * CHANNEL_CONNS_MAX];
+};
+
+static inline void
+http_departure_init(struct http_departure *departure)
+{
+	departure->n = departure->n_parts = 0;
+	departure->n_bytes = 0;
+}
+
+/*
+ * Add a connection in any state but CLOSED; whose request is with the predictor must have been answered. The owner must
+ * have forgotten it already. False when the record is full and must be sent first. Nothing may happen to it until then.
+ */
+MUSTCHECK bool http_departure_add(struct http_departure *departure, struct http_conn *conn);
+
+/*
+ * Send them off and forget them: 0. Or a negative errno: all are still here, as they were, in state REQUEST those that had
+ * a complete request. sequence: the number of the record, not 0.
+ */
+MUSTCHECK int http_departure_send(
+    struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait);
+
+/*
+ * Take over a connection that came with a record; copies bytes (n_request, then n_answer). Goes on with it: on_request
+ * comes from here when its request is complete, with kept->arrival_ns as it was. FAILED is answered with 500. NULL when
+ * there is no memory: the socket is closed.
+ */
+struct http_conn *http_conns_arrive(
+    struct http_conns *conns, const struct channel_conn *conn, int fd, const uint8_t *bytes);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include "http/parser.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -143,31 +144,30 @@ on_headers_complete(llhttp_t *llhttp)
 		return refuse(parser, 400, "there must be one Host field");
 	if (parser->chunked && llhttp->http_minor == 0)
 		return refuse(parser, 400, "Transfer-Encoding in HTTP/1.0");
-	if ((llhttp->flags & F_CONTENT_LENGTH) && llhttp->content_length > parser->max_body)
-		return refuse(parser, 413, "the body is larger than max_body_size");
 	if (llhttp->http_minor == 0)
 		parser->expects_continue = false;
 	llhttp->upgrade = 0; /* we never do; the request stands as it is (RFC 9110 7.8) */
 	parser->head_complete = true;
+	parser->head_length = length;
 	parser->n_fields = 0;
+	parser->max_body = parser->on_head(parser, parser->arg);
+	if (parser->max_body == HTTP_HEAD_REFUSED) {
+		parser->refused = true;
+		return HPE_USER;
+	}
+	if ((llhttp->flags & F_CONTENT_LENGTH) && llhttp->content_length > parser->max_body)
+		return refuse(parser, 413, "the body is larger than max_body_size");
 	return 0;
 }
 
-/* A piece of the body: the first sets where it begins, later ones are moved up to it over the chunk framing. */
 static int
-on_body(llhttp_t *llhttp, const char *at, size_t length)
+on_body(llhttp_t *llhttp, UNUSED const char *at, size_t length)
 {
 	struct http_parser *parser = llhttp->data;
-	size_t offset = (size_t)(at - parser->buffer);
 
-	if (parser->body_length == 0)
-		parser->body_offset = offset;
-	if (parser->body_length + length > parser->max_body)
+	if (length > parser->max_body - parser->body_length)
 		return refuse(parser, 413, "the body is larger than max_body_size");
-	if (parser->body_offset + parser->body_length != offset)
-		memmove(parser->buffer + parser->body_offset + parser->body_length, at, length);
 	parser->body_length += length;
-	parser->body_end = offset + length;
 	return 0;
 }
 
@@ -188,12 +188,13 @@ static const llhttp_settings_t settings = {
 };
 
 void
-http_parser_init(struct http_parser *parser, uint64_t max_body)
+http_parser_init(struct http_parser *parser, http_head_cb *on_head, void *arg)
 {
 	memset(parser, 0, sizeof(*parser));
 	llhttp_init(&parser->llhttp, HTTP_REQUEST, &settings);
 	parser->llhttp.data = parser;
-	parser->max_body = max_body;
+	parser->on_head = on_head;
+	parser->arg = arg;
 }
 
 /* What llhttp stopped at, as the status that RFC 9110 and 9112 give it. */
@@ -231,7 +232,7 @@ check_growth(struct http_parser *parser, size_t length)
 }
 
 enum http_parse_result
-http_parser_execute(struct http_parser *parser, char *buffer, size_t length)
+http_parser_execute(struct http_parser *parser, const char *buffer, size_t length)
 {
 	llhttp_errno_t error;
 
@@ -244,6 +245,8 @@ http_parser_execute(struct http_parser *parser, char *buffer, size_t length)
 		parser->parsed = length;
 		return check_growth(parser, length);
 	}
+	if (parser->refused)
+		return HTTP_PARSE_REFUSED;
 	if (error != HPE_PAUSED)
 		return fail(parser, error);
 	parser->parsed = (size_t)(llhttp_get_error_pos(&parser->llhttp) - buffer);
@@ -254,4 +257,36 @@ http_parser_execute(struct http_parser *parser, char *buffer, size_t length)
 	}
 	parser->keep_alive = llhttp_should_keep_alive(&parser->llhttp);
 	return HTTP_PARSE_COMPLETE;
+}
+
+/* Move the content of the chunks to where the first of them begins. llhttp has found the framing to be good. */
+static void
+move_together(const struct http_parser *parser, char *buffer)
+{
+	char *at = buffer + parser->head_length, *end = buffer + parser->request_length, *to = NULL;
+	size_t left = parser->body_length;
+
+	while (left > 0) {
+		char *line_end = memchr(at, '\n', (size_t)(end - at));
+		size_t size = strtoull(at, NULL, 16);
+
+		ASSERT(line_end && size > 0 && size <= left && (size_t)(end - line_end) > size + 2);
+		at = line_end + 1;
+		if (!to)
+			to = buffer + parser->head_length;
+		memmove(to, at, size);
+		to += size;
+		at += size + 2;
+		left -= size;
+	}
+}
+
+const char *
+http_parser_body(struct http_parser *parser, char *buffer)
+{
+	if (parser->chunked && !parser->body_together) {
+		move_together(parser, buffer);
+		parser->body_together = true;
+	}
+	return buffer + parser->head_length;
 }

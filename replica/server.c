@@ -23,25 +23,19 @@
 #include "common/record.h"
 #include "common/title.h"
 #include "http/conn.h"
+#include "http/fixed.h"
 #include "http/limits.h"
 #include "http/listener.h"
-#include "http/target.h"
 
 #define SERVE_NS         200000 /* of predictions between two turns of the loop */
 #define FLUSH_US         100000 /* how long a prediction's log line may wait for company */
 #define RESERVED_FDS     128    /* of the descriptor limit: what the predictor may need while we are full of clients */
 #define CONTENT_TYPE_MAX 256
 
-static const char index_message[] =
-    "{\"message\": \"make a prediction by sending a post request to this endpoint with a "
-    "json sample\"}";
-static const char preflight_fields[] = "Allow: GET, HEAD, OPTIONS, POST\r\n"
-				       "Access-Control-Allow-Methods: GET, HEAD, OPTIONS, POST\r\n"
-				       "Access-Control-Max-Age: 86400\r\n";
-
 struct server {
 	struct event_base *base;
 	int epoll_fd;
+	struct http_memory memory;
 	struct http_conns conns;
 	struct http_conn_list pending; /* complete requests for predict, by arrival */
 	struct http_listener *listeners;
@@ -58,6 +52,8 @@ struct server {
 	int replica;
 	const char *endpoint;
 	size_t endpoint_length;
+	uint64_t max_body_bytes;
+	struct http_routes routes; /* of this api alone */
 	unsigned stop_timeout_s;
 	struct predictor *predictor;
 };
@@ -73,81 +69,27 @@ static struct {
 
 /* ---- answering ---- */
 
-static void
-answer(struct http_conn *conn, int status, const char *content_type, const char *body, const char *fields)
+static uint64_t
+on_head(struct http_conn *conn, void *arg)
 {
-	struct http_answer a = {.status = status, .content_type = content_type, .body = body, .fields = fields};
+	const struct http_span target = http_conn_request(conn)->target;
+	const char *raw = http_conn_bytes(conn) + target.offset;
+	struct server *server = arg;
 
-	a.body_length = body ? strlen(body) : 0;
-	http_conn_answer(conn, &a);
-}
-
-static void
-answer_not_allowed(struct http_conn *conn, const char *allow)
-{
-	answer(conn, 405, "text/plain; charset=utf-8", "method not allowed\n", allow);
-}
-
-static void
-answer_health(struct http_conn *conn)
-{
-	switch (http_parser_method(http_conn_request(conn))) {
-	case HTTP_GET:
-	case HTTP_HEAD:
-		answer(conn, 200, "application/json", "{\"ok\": true}", NULL);
-		break;
-	case HTTP_OPTIONS:
-		answer(conn, 204, NULL, NULL, preflight_fields);
-		break;
-	default:
-		answer_not_allowed(conn, "Allow: GET, HEAD, OPTIONS\r\n");
-	}
-}
-
-static void
-answer_endpoint(struct server *server, struct http_conn *conn, bool debug)
-{
-	switch (http_parser_method(http_conn_request(conn))) {
-	case HTTP_POST:
-		conn->mark = debug;
-		TAILQ_INSERT_TAIL(&server->pending, conn, in_pending);
-		break;
-	case HTTP_GET:
-	case HTTP_HEAD:
-		answer(conn, 200, "application/json", index_message, NULL);
-		break;
-	case HTTP_OPTIONS:
-		answer(conn, 204, NULL, NULL, preflight_fields);
-		break;
-	default:
-		answer_not_allowed(conn, "Allow: GET, HEAD, OPTIONS, POST\r\n");
-	}
+	if (target.length == server->endpoint_length && !memcmp(raw, server->endpoint, target.length))
+		conn->route = (struct http_route){.kind = HTTP_ROUTE_API}; /* as nearly every request has it */
+	else
+		conn->route = http_route_find(&server->routes, raw, target.length);
+	return server->max_body_bytes;
 }
 
 static void
 on_request(struct http_conn *conn, void *arg)
 {
-	const struct http_parser *request = http_conn_request(conn);
-	const char *raw = conn->buffer + request->target.offset;
-	char path[HTTP_TARGET_MAX + 1];
-	struct http_target target;
 	struct server *server = arg;
 
-	if (request->target.length == server->endpoint_length &&
-	    !memcmp(raw, server->endpoint, server->endpoint_length)) {
-		answer_endpoint(server, conn, false); /* as nearly every request has it */
-		return;
-	}
-	if (http_target_parse(raw, request->target.length, path, &target) < 0)
-		answer(conn, 400, "text/plain; charset=utf-8", "malformed request target\n", NULL);
-	else if (target.asterisk && http_parser_method(request) == HTTP_OPTIONS)
-		answer(conn, 204, NULL, NULL, preflight_fields);
-	else if (!strcmp(target.path, server->endpoint))
-		answer_endpoint(server, conn, target.debug);
-	else if (!strcmp(target.path, "/healthz"))
-		answer_health(conn);
-	else
-		answer(conn, 404, "text/plain; charset=utf-8", "not found\n", NULL);
+	if (!http_fixed_answer(conn, true))
+		TAILQ_INSERT_TAIL(&server->pending, conn, in_pending);
 }
 
 static void
@@ -176,9 +118,8 @@ serve(struct server *server, struct http_conn *conn)
 	struct http_span type = request->content_type;
 	char content_type[CONTENT_TYPE_MAX];
 	struct prediction_request prediction = {
-	    .body = http_conn_body(conn),
 	    .body_length = request->body_length,
-	    .debug = conn->mark,
+	    .debug = conn->route.debug,
 	};
 	struct prediction_answer result;
 	int64_t began_ns = clock_ns();
@@ -186,10 +127,12 @@ serve(struct server *server, struct http_conn *conn)
 	if (type.length > 0) {
 		size_t length = MIN(type.length, sizeof(content_type) - 1);
 
-		memcpy(content_type, conn->buffer + type.offset, length);
+		memcpy(content_type, http_conn_bytes(conn) + type.offset, length);
 		content_type[length] = '\0';
 		prediction.content_type = content_type;
 	}
+	http_conn_begin_prediction(conn);
+	prediction.body = http_conn_body(conn);
 	predictor_predict(server->predictor, &prediction, &result);
 	end_forked_child("predict");
 	http_conn_answer(conn,
@@ -269,6 +212,13 @@ on_fatal(const char *what, int error, UNUSED void *arg)
 		log_debug("the supervisor cannot be told");
 	_exit(1);
 }
+
+static const struct http_conns_callbacks callbacks = {
+    .on_head = on_head,
+    .on_request = on_request,
+    .on_gone = on_gone,
+    .on_fatal = on_fatal,
+};
 
 /* ---- draining ---- */
 
@@ -396,19 +346,20 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->replica = start->replica;
 	server->endpoint = start->endpoint;
 	server->endpoint_length = strlen(start->endpoint);
+	server->max_body_bytes = (uint64_t)start->max_body_bytes;
+	http_routes_add(&server->routes, start->endpoint, 0);
 	server->stop_timeout_s = (unsigned)MAX(1, start->stop_timeout_ms / 1000);
 	server->max_conns = connection_limit();
 	TAILQ_INIT(&server->pending);
 	r = http_event_base_new(&server->base, &server->epoll_fd, err);
 	if (r < 0)
 		goto out;
-	r = http_conns_init(&server->conns, server->base, (uint64_t)start->max_body_bytes, err);
+	r = http_memory_init(&server->memory, server->max_conns, HTTP_REQUEST_MAX(server->max_body_bytes), err);
 	if (r < 0)
 		goto out;
-	server->conns.on_request = on_request;
-	server->conns.on_gone = on_gone;
-	server->conns.on_fatal = on_fatal;
-	server->conns.arg = server;
+	r = http_conns_init(&server->conns, server->base, &server->memory, &callbacks, server, err);
+	if (r < 0)
+		goto out;
 	server->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (server->drain_fd < 0) {
 		r = error_set(err, -errno, "eventfd: %s", strerror(errno));
@@ -443,6 +394,8 @@ server_free(struct server *server)
 		http_conns_done(&server->conns);
 		event_base_free(server->base);
 	}
+	http_memory_done(&server->memory);
+	http_routes_done(&server->routes);
 	fd_close(&server->drain_fd);
 	free(server->listeners);
 	free(server);

@@ -1,0 +1,167 @@
+/*
+ * conn_move - connections that leave for another process, and such that arrive. See conn.h.
+ *
+ * The order on the way out: no event any more, then the record, then close. Whoever has a connection's record owns it, so
+ * nothing is said to the client, and the last of our descriptors closing means nothing to it either.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "http/conn_internal.h"
+
+bool
+http_departure_add(struct http_departure *departure, struct http_conn *conn)
+{
+	struct channel_conn *described = &departure->conns[departure->n];
+	struct iovec bytes[2];
+	uint64_t n_bytes;
+
+	ASSERT(conn->state != HTTP_CONN_CLOSED && http_kept_phase(conn->kept) != HTTP_PHASE_PREDICTING);
+	if (departure->n == CHANNEL_CONNS_MAX)
+		return false;
+	http_kept_describe(conn->kept, described, bytes);
+	n_bytes = described->n_request + described->n_answer;
+	if (departure->n > 0 && departure->n_bytes + n_bytes > CHANNEL_INLINE_MAX)
+		return false;
+	for (int i = 0; i < 2; i++)
+		if (bytes[i].iov_len > 0)
+			departure->parts[departure->n_parts++] = bytes[i];
+	http_conn_wait_for(conn, 0);
+	departure->fds[departure->n] = conn->fd;
+	departure->who[departure->n++] = conn;
+	departure->n_bytes += n_bytes;
+	return true;
+}
+
+int
+http_departure_send(struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait)
+{
+	const struct channel_message message = {
+	    .kind = kind,
+	    .sequence = sequence,
+	    .n_conns = departure->n,
+	    .conns = departure->conns,
+	    .fds = departure->fds,
+	    .bytes = departure->parts,
+	    .n_bytes = departure->n_parts,
+	};
+	int r;
+
+	for (unsigned i = 0; i < departure->n; i++)
+		departure->who[i]->kept->leaving = sequence;
+	atomic_signal_fence(memory_order_seq_cst);
+	r = channel_send(channel, &message, wait);
+	for (unsigned i = 0; i < departure->n; i++) {
+		struct http_conn *conn = departure->who[i];
+
+		conn->held = false;
+		if (r == 0) {
+			http_conn_forget(conn);
+			continue;
+		}
+		conn->kept->leaving = 0;
+		http_conn_wait_for(conn, conn->state == HTTP_CONN_WRITE ? EV_WRITE : EV_READ);
+	}
+	http_departure_init(departure);
+	return r;
+}
+
+/* ---- arriving ---- */
+
+static bool
+copy_request(struct http_conn *conn, const struct channel_conn *described, const uint8_t *bytes)
+{
+	size_t n = (size_t)described->n_request;
+
+	if (n == 0)
+		return true;
+	if (http_conn_reserve(conn, n) < 0)
+		return false;
+	memcpy(http_conn_bytes(conn), bytes, n);
+	conn->kept->received += n;
+	return true;
+}
+
+static bool
+copy_answer(struct http_conn *conn, const struct channel_conn *described, const uint8_t *bytes)
+{
+	struct iovec parts[2] = {{(void *)(uintptr_t)bytes, (size_t)described->n_answer}, {NULL, 0}};
+
+	conn->kept->answer_end = conn->kept->sent + described->n_answer;
+	return described->n_answer == 0 || http_conn_keep_rest(conn, parts, 0);
+}
+
+/* The request at its front died with the replica that ran it. */
+static void
+answer_failed(struct http_conn *conn, const struct channel_conn *described)
+{
+	const struct http_answer answer = http_answer_json(
+	    500, "{\"error\": \"the replica died while it ran this prediction\"}");
+
+	http_parser_init(&conn->parser, NULL, NULL);
+	conn->parser.keep_alive = !(described->flags & CHANNEL_CLOSE_AFTER);
+	conn->parser.llhttp.http_minor = described->flags & CHANNEL_HTTP_1_0 ? 0 : 1;
+	conn->parser.llhttp.method = HTTP_POST;
+	http_conn_set_state(conn, HTTP_CONN_REQUEST);
+	http_conn_answer_now(conn, &answer);
+}
+
+/* Put it into the state that it had, as far as it goes without its socket. */
+static void
+resume(struct http_conn *conn, const struct channel_conn *described)
+{
+	struct http_kept *kept = conn->kept;
+
+	switch ((enum channel_conn_state)described->state) {
+	case CHANNEL_CONN_OPEN:
+		kept->arrival_ns = described->arrival_ns;
+		http_kept_set_phase(kept, HTTP_PHASE_OPEN);
+		break;
+	case CHANNEL_CONN_FAILED:
+		http_kept_set_phase(kept, HTTP_PHASE_PREDICTING);
+		answer_failed(conn, described);
+		break;
+	case CHANNEL_CONN_WRITING:
+		http_kept_set_phase(kept, HTTP_PHASE_ANSWERING);
+		http_conn_set_state(conn, HTTP_CONN_WRITE);
+		http_conn_wait_for(conn, EV_WRITE);
+		break;
+	case CHANNEL_CONN_LINGERING:
+		http_kept_set_phase(kept, HTTP_PHASE_LINGERING);
+		http_conn_set_state(conn, HTTP_CONN_LINGER);
+		http_conn_wait_for(conn, EV_READ);
+		break;
+	}
+}
+
+struct http_conn *
+http_conns_arrive(struct http_conns *conns, const struct channel_conn *described, int fd, const uint8_t *bytes)
+{
+	struct http_conn *conn = http_conn_new(conns, fd);
+	struct http_kept *kept;
+
+	if (!conn) {
+		close(fd);
+		return NULL;
+	}
+	kept = conn->kept;
+	kept->flags = described->flags;
+	kept->received = kept->consumed = kept->request_end = described->received - described->n_request;
+	kept->sent = described->sent;
+	if (!copy_request(conn, described, bytes) || !copy_answer(conn, described, bytes + described->n_request)) {
+		log_warning("out of memory for a connection with %llu bytes; closed it",
+		    (unsigned long long)(described->n_request + described->n_answer));
+		http_conn_close(conn);
+		return NULL;
+	}
+	resume(conn, described);
+	if (http_conn_is_reading(conn))
+		http_conn_process(conn);
+	/* Its time goes on: being moved about is not progress. */
+	if (conn->state != HTTP_CONN_CLOSED && conn->state != HTTP_CONN_REQUEST &&
+	    described->state != CHANNEL_CONN_FAILED)
+		conn->kept->since_ms = MIN(described->since_ms, conn->kept->since_ms);
+	return conn;
+}
