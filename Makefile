@@ -47,8 +47,7 @@ endif
 CFLAGS_ALL += $(CFLAGS)
 
 # --- what is built -----------------------------------------------------------------------------------------------------
-LIBRARIES  := common http supervisor replica
-PROGRAMS   := cortexd cortexd-replica
+PROGRAMS   := cortexd cortexd-replica cortexd-activator
 UNIT_TESTS := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZERS	   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 
@@ -58,6 +57,7 @@ COMMON_A   := $(B)/lib/common.a
 HTTP_A	   := $(B)/lib/http.a
 SUPERVISOR_A := $(B)/lib/supervisor.a
 REPLICA_A  := $(B)/lib/replica.a
+ACTIVATOR_A := $(B)/lib/activator.a
 LLHTTP_O   := $(patsubst %,$(B)/obj/llhttp/%.o,llhttp api http)
 ALL_LIBS   := $(PYTHON_LIBS) $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
 
@@ -73,10 +73,15 @@ $(BIN)/cortexd-replica: $(B)/obj/replica/main.o $(REPLICA_A) $(HTTP_A) $(COMMON_
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(PYTHON_LIBS) $(EVENT_LIBS) $(JANSSON_LIBS)
 
+$(BIN)/cortexd-activator: $(B)/obj/activator/main.o $(ACTIVATOR_A) $(HTTP_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(JANSSON_LIBS)
+
 $(COMMON_A): $(call objects,common)
 $(HTTP_A): $(call objects,http) $(LLHTTP_O)
 $(SUPERVISOR_A): $(call objects,supervisor)
 $(REPLICA_A): $(call objects,replica)
+$(ACTIVATOR_A): $(call objects,activator)
 $(B)/lib/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@

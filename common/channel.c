@@ -98,10 +98,8 @@ channel_send(int fd, const struct channel_message *message, bool wait)
 	    {&header, sizeof(header)},
 	    {(void *)(uintptr_t)message->conns, message->n_conns * sizeof(*message->conns)},
 	};
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
-	} control = {.bytes = {0}};
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))] = {0};
+	struct cmsghdr *passengers = (struct cmsghdr *)control;
 	struct msghdr whole = {.msg_iov = parts, .msg_iovlen = message->n_conns > 0 ? 2 : 1};
 	unsigned n_fds = message->n_conns;
 	int fds[CHANNEL_FDS_MAX], file = -1, r;
@@ -120,12 +118,12 @@ channel_send(int fd, const struct channel_message *message, bool wait)
 			parts[whole.msg_iovlen++] = message->bytes[i];
 	}
 	if (n_fds > 0) {
-		whole.msg_control = control.bytes;
+		whole.msg_control = control;
 		whole.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		control.align.cmsg_level = SOL_SOCKET;
-		control.align.cmsg_type = SCM_RIGHTS;
-		control.align.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(&control.align), fds, n_fds * sizeof(int));
+		passengers->cmsg_level = SOL_SOCKET;
+		passengers->cmsg_type = SCM_RIGHTS;
+		passengers->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(passengers), fds, n_fds * sizeof(int));
 	}
 	r = send_patiently(fd, &whole, wait);
 	fd_close(&file);
@@ -138,7 +136,7 @@ channel_send(int fd, const struct channel_message *message, bool wait)
 static unsigned
 inbox_fds(const struct channel_inbox *inbox, int fds[CHANNEL_FDS_MAX])
 {
-	const struct cmsghdr *header = &inbox->control.align;
+	const struct cmsghdr *header = (const struct cmsghdr *)inbox->control;
 	unsigned n;
 
 	if (header->cmsg_len < CMSG_LEN(0) || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
@@ -187,7 +185,7 @@ inbox_clear(struct channel_inbox *inbox)
 {
 	inbox->length = 0;
 	memset(inbox->wire, 0, sizeof(struct channel_header));
-	memset(&inbox->control.align, 0, sizeof(inbox->control.align));
+	memset(inbox->control, 0, sizeof(struct cmsghdr));
 }
 
 int
@@ -223,8 +221,8 @@ channel_receive(int fd, struct channel_inbox *inbox, struct channel_record *ret_
 	struct msghdr message = {
 	    .msg_iov = &part,
 	    .msg_iovlen = 1,
-	    .msg_control = inbox->control.bytes,
-	    .msg_controllen = sizeof(inbox->control.bytes),
+	    .msg_control = inbox->control,
+	    .msg_controllen = sizeof(inbox->control),
 	};
 	ssize_t n;
 

@@ -23,10 +23,7 @@
 struct channel_inbox {
 	size_t length; /* of what is in wire; 0: nothing, or it was not written down any more */
 	_Alignas(struct channel_conn) uint8_t wire[CHANNEL_RECORD_MAX];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
 };
 
 /* What one send carries. */

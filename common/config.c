@@ -77,10 +77,8 @@ read_api(struct config_reader *reader, const struct node *item, struct seen *see
 		strcpy(reader->subject, "api");
 	config->apis = xrealloc(config->apis, config->n_apis + 1, sizeof(*config->apis));
 	seen->apis = xrealloc(seen->apis, config->n_apis + 1, sizeof(*seen->apis));
-	memset(&config->apis[config->n_apis], 0, sizeof(*config->apis));
-	seen->apis[config->n_apis] = item;
-	if (config->n_apis++ > 0)
-		config_error(reader, "a second api in one file is not supported yet");
+	config_init_api(&config->apis[config->n_apis]);
+	seen->apis[config->n_apis++] = item;
 	config_read_keys(reader, &config_api_map, item, &config->apis[config->n_apis - 1]);
 }
 

@@ -66,6 +66,8 @@ struct api_config {
 	struct predictor_config predictor;
 	struct compute_config compute;
 	int64_t max_body_bytes; /* requests.max_body_size */
+	int64_t timeout_ms;     /* requests.timeout: from the arrival of a request to its answer */
+	int max_queue_length;   /* requests.max_queue_length */
 };
 
 struct config {

@@ -147,6 +147,9 @@ static const struct config_map tracker_map = {.keys = tracker_keys, .n_keys = N_
 #define TARGET_CPU_DEFAULT   80
 #define CPU_MILLI_DEFAULT    200
 #define MAX_BODY_DEFAULT     (32 << 20)
+#define MAX_QUEUE_DEFAULT    100
+#define TIMEOUT_MS_DEFAULT   (60 * 1000)
+#define TIMEOUT_MS_MAX       (720ll * 60 * 60 * 1000)
 
 static bool
 read_gpu(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
@@ -279,14 +282,14 @@ read_surge(struct config_reader *reader, const struct config_key *key, const str
 static const struct config_key requests_keys[] = {
     {.name = "timeout",
 	.read = config_read_duration,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = DURATION_ALLOWED,
-	.flags = CONFIG_NOT_YET},
+	.offset = offsetof(struct api_config, timeout_ms),
+	.allowed = "a duration from 1ms to 720h: 500ms, 30s, 5m or 1h",
+	.min = 1,
+	.max = TIMEOUT_MS_MAX},
     {.name = "max_queue_length",
 	.read = config_read_int,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct api_config, max_queue_length),
 	.allowed = "a whole number, 0 or more",
-	.flags = CONFIG_NOT_YET,
 	.min = 0,
 	.max = INT_MAX},
     {.name = "max_body_size",
@@ -406,8 +409,8 @@ read_endpoint(struct config_reader *reader, const struct config_key *key, const 
 	length = strlen(endpoint);
 	if (endpoint[length - 1] == '/')
 		endpoint[length - 1] = '\0';
-	if (strcmp(endpoint, "/healthz") == 0) {
-		config_error(reader, "\"/healthz\" is taken: it answers health checks");
+	if (strcmp(endpoint, "/healthz") == 0 || strcmp(endpoint, "/readyz") == 0) {
+		config_error(reader, "\"%s\" is taken: it answers health checks", endpoint);
 		free(endpoint);
 		return false;
 	}
@@ -510,6 +513,13 @@ static const struct config_key api_keys[] = {
 const struct config_map config_api_map = {.keys = api_keys, .n_keys = N_ELEMENTS(api_keys), .check = check_api};
 
 void
+config_init_api(struct api_config *api)
+{
+	memset(api, 0, sizeof(*api));
+	api->max_queue_length = MAX_QUEUE_DEFAULT; /* 0 means something */
+}
+
+void
 config_default_api(struct api_config *api, const char *deployment)
 {
 	struct compute_config *compute = &api->compute;
@@ -530,6 +540,8 @@ config_default_api(struct api_config *api, const char *deployment)
 		compute->cpu_millicpu = CPU_MILLI_DEFAULT;
 	if (api->max_body_bytes == 0)
 		api->max_body_bytes = MAX_BODY_DEFAULT;
+	if (api->timeout_ms == 0)
+		api->timeout_ms = TIMEOUT_MS_DEFAULT;
 }
 
 void

@@ -283,18 +283,28 @@ config_read_bytes(struct config_reader *reader, const struct config_key *key, co
 }
 
 bool
-config_read_duration(
-    struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+config_read_duration(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
 {
-	static const char *const units[] = {"ms", "s", "m", "h"};
+	static const struct {
+		const char *name;
+		int64_t ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 60 * 60 * 1000}};
 	const char *text = config_text(reader, value, key->allowed);
 	size_t n_digits = text ? strspn(text, "0123456789") : 0;
 
 	if (!text)
 		return false;
 	for (size_t i = 0; i < N_ELEMENTS(units); i++) {
-		if (n_digits > 0 && n_digits < 10 && strcmp(text + n_digits, units[i]) == 0)
-			return true;
+		int64_t ms;
+
+		if (n_digits == 0 || n_digits > 9 || strcmp(text + n_digits, units[i].name) != 0)
+			continue;
+		ms = strtoll(text, NULL, 10) * units[i].ms;
+		if (ms < key->min || (key->max > 0 && ms > key->max))
+			break;
+		if (field)
+			*(int64_t *)field = ms;
+		return true;
 	}
 	return config_wrong_type(reader, value, key->allowed);
 }

@@ -119,14 +119,14 @@ bool config_wrong_type(struct config_reader *reader, const struct node *value, c
 /* The text of any scalar as it was written (a key that says string takes 5 or true as text), or NULL and an error. */
 const char *config_text(struct config_reader *reader, const struct node *value, const char *allowed);
 
-config_read_fn config_read_nothing; /* accepts anything: `kind` */
-config_read_fn config_read_map;     /* by key->map; field is its target */
-config_read_fn config_read_string;  /* char *: not empty */
-config_read_fn config_read_int;     /* int: key->min to key->max */
-config_read_fn config_read_choice;  /* key->allowed lists the words; no field */
-config_read_fn config_read_cpu;     /* int64_t: millicores, more than 0 */
-config_read_fn config_read_bytes;   /* int64_t: key->min to key->max */
-config_read_fn config_read_duration;
+config_read_fn config_read_nothing;  /* accepts anything: `kind` */
+config_read_fn config_read_map;      /* by key->map; field is its target */
+config_read_fn config_read_string;   /* char *: not empty */
+config_read_fn config_read_int;      /* int: key->min to key->max */
+config_read_fn config_read_choice;   /* key->allowed lists the words; no field */
+config_read_fn config_read_cpu;      /* int64_t: millicores, more than 0 */
+config_read_fn config_read_bytes;    /* int64_t: key->min to key->max */
+config_read_fn config_read_duration; /* int64_t: milliseconds, key->min to key->max (0: no limit) */
 config_read_fn config_read_percent;
 
 /* Which of the names did somebody mean who wrote word? NULL when none is near. (config_suggest.c) */
@@ -154,6 +154,7 @@ config_read_fn config_read_metadata; /* char *: JSON text (config_metadata.c) */
 /* Set what a resource leaves open; release what it holds. */
 void config_default_listen(struct server_config *server);
 void config_listen_done(struct server_config *server);
+void config_init_api(struct api_config *api); /* before its keys are read */
 void config_default_api(struct api_config *api, const char *deployment);
 void config_api_done(struct api_config *api);
 

@@ -6,16 +6,30 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 struct header {
 	uint32_t kind;
+	uint32_t numbers[2];
 	uint32_t length;
 };
 
-size_t
-record_encode(enum record_kind kind, const char *text, uint8_t ret_wire[RECORD_MAX])
+/* One descriptor beside a record. */
+union passenger {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static bool
+has_fd(enum record_kind kind)
 {
-	struct header header = {.kind = (uint32_t)kind, .length = 0};
+	return kind == RECORD_CHANNEL || kind == RECORD_PEER;
+}
+
+size_t
+record_encode(enum record_kind kind, const uint32_t numbers[2], const char *text, uint8_t ret_wire[RECORD_MAX])
+{
+	struct header header = {.kind = (uint32_t)kind, .numbers = {numbers[0], numbers[1]}};
 
 	if (text)
 		header.length = (uint32_t)strnlen(text, RECORD_TEXT_MAX);
@@ -30,38 +44,39 @@ record_decode(const uint8_t *wire, size_t length, struct record *ret_record)
 {
 	struct header header;
 
+	ret_record->fd = -1;
 	if (length < sizeof(header))
 		return -EBADMSG;
 	memcpy(&header, wire, sizeof(header));
-	if (header.length > RECORD_TEXT_MAX || header.length != length - sizeof(header))
+	if (header.kind < RECORD_READY || header.kind >= RECORD_N_KINDS || header.length > RECORD_TEXT_MAX ||
+	    header.length != length - sizeof(header) || memchr(wire + sizeof(header), '\0', header.length) ||
+	    (header.length > 0 && header.kind != RECORD_FAILED))
 		return -EBADMSG;
-	if (memchr(wire + sizeof(header), '\0', header.length))
-		return -EBADMSG;
-	switch (header.kind) {
-	case RECORD_READY:
-	case RECORD_DRAIN:
-		if (header.length > 0)
-			return -EBADMSG;
-		break;
-	case RECORD_FAILED:
-		break;
-	default:
-		return -EBADMSG;
-	}
 	ret_record->kind = (enum record_kind)header.kind;
+	memcpy(ret_record->numbers, header.numbers, sizeof(header.numbers));
 	memcpy(ret_record->text, wire + sizeof(header), header.length);
 	ret_record->text[header.length] = '\0';
 	return 0;
 }
 
-int
-record_send(int fd, enum record_kind kind, const char *text)
+static int
+send_record(int fd, enum record_kind kind, const uint32_t numbers[2], const char *text, int passed)
 {
 	uint8_t wire[RECORD_MAX];
-	size_t length = record_encode(kind, text, wire);
+	struct iovec part = {wire, record_encode(kind, numbers, text, wire)};
+	union passenger passenger = {.bytes = {0}};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
 
+	if (passed >= 0) {
+		message.msg_control = passenger.bytes;
+		message.msg_controllen = sizeof(passenger.bytes);
+		passenger.header.cmsg_level = SOL_SOCKET;
+		passenger.header.cmsg_type = SCM_RIGHTS;
+		passenger.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&passenger.header), &passed, sizeof(int));
+	}
 	for (;;) {
-		if (send(fd, wire, length, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 			return 0;
 		if (errno != EINTR)
 			return errno == ECONNRESET ? -EPIPE : -errno;
@@ -69,19 +84,58 @@ record_send(int fd, enum record_kind kind, const char *text)
 }
 
 int
+record_send(int fd, enum record_kind kind, const char *text)
+{
+	return send_record(fd, kind, (const uint32_t[2]){0, 0}, text, -1);
+}
+
+int
+record_send_numbers(int fd, enum record_kind kind, uint32_t first, uint32_t second, int passed)
+{
+	return send_record(fd, kind, (const uint32_t[2]){first, second}, NULL, passed);
+}
+
+/* The descriptor that came along, or -1. */
+static int
+passenger_fd(const union passenger *passenger, size_t length)
+{
+	int fd = -1;
+
+	if (length >= CMSG_LEN(sizeof(int)) && passenger->header.cmsg_level == SOL_SOCKET &&
+	    passenger->header.cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(&passenger->header), sizeof(int));
+	return fd;
+}
+
+int
 record_receive(int fd, struct record *ret_record)
 {
 	uint8_t wire[RECORD_MAX + 1];
+	struct iovec part = {wire, sizeof(wire)};
+	union passenger passenger;
+	struct msghdr message = {
+	    .msg_iov = &part,
+	    .msg_iovlen = 1,
+	    .msg_control = passenger.bytes,
+	    .msg_controllen = sizeof(passenger.bytes),
+	};
 	ssize_t n;
-	int r;
+	int passed, r;
 
 	do
-		n = recv(fd, wire, sizeof(wire), MSG_DONTWAIT);
+		n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? 0 : -errno;
 	if (n == 0)
 		return 0;
+	passed = passenger_fd(&passenger, message.msg_controllen);
 	r = record_decode(wire, (size_t)n, ret_record);
-	return r < 0 ? r : 1;
+	if (r == 0 && (passed >= 0) == has_fd(ret_record->kind)) {
+		ret_record->fd = passed;
+		return 1;
+	}
+	if (passed >= 0)
+		close(passed);
+	return -EBADMSG;
 }

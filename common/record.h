@@ -1,13 +1,23 @@
 /*
- * record - what supervisor and replica tell each other on the control socket (SOCK_SEQPACKET, one record per message).
+ * record - what the supervisor and a child tell each other on the child's control socket (SOCK_SEQPACKET, one record per
+ * message).
  *
- *   replica -> supervisor   READY            init() has returned, requests are taken
- *                           FAILED <text>    cannot start: one line for the log and for status; exit follows
- *   supervisor -> replica   DRAIN            take no new request, finish what was read, exit 0
+ *   replica -> supervisor     READY            init() has returned, requests are taken
+ *                             FAILED <text>    cannot start: one line for the log and for status; exit follows
+ *                             OVERDUE          a prediction has outlived its deadline; its client was answered
+ *                             BACK             and has ended now
+ *   supervisor -> replica     DRAIN last       take no new request, finish what was read, exit 0. last 1: cortexd stops,
+ *                                              so clients may as well be told that their connections end
+ *                             CHANNEL          + descriptor: the channel to a new activator
+ *   activator -> supervisor   READY, FAILED
+ *                             GONE slot bad    the channel of that replica has ended and all is dealt with: its slot of the
+ *                                              scoreboard may be used again. bad 1: it was ended because of nonsense
+ *   supervisor -> activator   PEER slot        + descriptor: the channel to the replica with that slot
+ *                             DRAIN            take no new connection, answer what there is, exit 0
  *
- * The end of the socket says the rest: the supervisor is gone (the replica drains), or the replica is.
- * A record on the wire: 32-bit kind, 32-bit length of the text, the text (valid UTF-8 or not: it is only printed).
- * Both ends are the same build on the same machine, so numbers are in host order.
+ * The end of the socket says the rest: the supervisor is gone (the child drains), or the child is.
+ * A record on the wire: kind, two numbers, length of the text, 32 bits each, then the text (valid UTF-8 or not: it is only
+ * printed). Both ends are the same build on the same machine, so numbers are in host order.
  */
 #ifndef COMMON_RECORD_H
 #define COMMON_RECORD_H
@@ -15,27 +25,38 @@
 #include "common/util.h"
 
 #define RECORD_TEXT_MAX 1024
-#define RECORD_MAX      (8 + RECORD_TEXT_MAX)
+#define RECORD_MAX      (16 + RECORD_TEXT_MAX)
 
 enum record_kind {
 	RECORD_READY = 1,
-	RECORD_FAILED = 2,
-	RECORD_DRAIN = 3,
+	RECORD_FAILED,
+	RECORD_DRAIN,
+	RECORD_CHANNEL,
+	RECORD_PEER,
+	RECORD_GONE,
+	RECORD_OVERDUE,
+	RECORD_BACK,
+	RECORD_N_KINDS,
 };
 
 struct record {
 	enum record_kind kind;
+	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
+	int fd;                         /* the receiver's, close-on-exec; -1: none came. CHANNEL and PEER have one */
 };
 
-/* Write the wire form; its length. A text beyond RECORD_TEXT_MAX is cut. */
-size_t record_encode(enum record_kind kind, const char *text, uint8_t ret_wire[RECORD_MAX]);
+/* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */
+size_t record_encode(enum record_kind kind, const uint32_t numbers[2], const char *text, uint8_t ret_wire[RECORD_MAX]);
 
-/* 0, or -EBADMSG: unknown kind, wrong length, NUL in the text. Any bytes are safe. */
+/* 0, or -EBADMSG: unknown kind, wrong length, NUL in the text. Any bytes are safe. Sets fd to -1. */
 MUSTCHECK int record_decode(const uint8_t *wire, size_t length, struct record *ret_record);
 
 /* Send without blocking. 0 or a negative errno: -EAGAIN the peer does not read, -EPIPE it is gone. */
 MUSTCHECK int record_send(int fd, enum record_kind kind, const char *text);
+
+/* The same with numbers and a descriptor, which stays the caller's; -1: none. */
+MUSTCHECK int record_send_numbers(int fd, enum record_kind kind, uint32_t first, uint32_t second, int passed);
 
 /* Receive one without blocking: 1 a record, 0 the peer is gone, or a negative errno: -EAGAIN nothing there, -EBADMSG. */
 MUSTCHECK int record_receive(int fd, struct record *ret_record);

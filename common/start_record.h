@@ -12,9 +12,11 @@
 #include "common/util.h"
 
 enum {
-	REPLICA_FD_CONTROL = 3,  /* record.h */
-	REPLICA_FD_START = 4,    /* the start record; the replica closes it after reading */
-	REPLICA_FD_LISTENER = 5, /* the first of n_listeners, in the order of server.listen */
+	REPLICA_FD_CONTROL = 3,    /* record.h */
+	REPLICA_FD_START = 4,      /* the start record; the replica closes it after reading */
+	REPLICA_FD_SCOREBOARD = 5, /* scoreboard.h; closed once it is mapped */
+	REPLICA_FD_CHANNEL = 6,    /* channel.h */
+	REPLICA_FD_LISTENER = 7,   /* the first of n_listeners, in the order of server.listen */
 };
 
 #define START_RECORD_MAX (4 << 20) /* bytes of JSON */
@@ -36,7 +38,9 @@ struct start_record {
 	struct env_var *env;  /* predictor.env */
 	size_t n_env;
 	int n_listeners;
+	int slot; /* its slot of the scoreboard */
 	int64_t max_body_bytes;
+	int64_t timeout_ms;      /* of a request, from its arrival to its answer */
 	int64_t cpu_millicpu;    /* the cpu request: sizes the thread pools of numeric libraries */
 	int64_t stop_timeout_ms; /* a replica that lost its supervisor ends itself after this */
 	enum log_format log_format;

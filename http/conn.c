@@ -108,6 +108,8 @@ http_conn_close(struct http_conn *conn)
 		return;
 	http_conn_wait_for(conn, 0);
 	leave_sockets(conn);
+	if (conn->conns->n_everywhere)
+		atomic_fetch_sub_explicit(conn->conns->n_everywhere, 1, memory_order_relaxed);
 	if (conn->held)
 		conn->conns->callbacks->on_gone(conn, conn->conns->arg);
 	let_go(conn);
@@ -255,6 +257,8 @@ http_conns_add(struct http_conns *conns, int fd)
 		close(fd);
 		return -ENOMEM;
 	}
+	if (conns->n_everywhere)
+		atomic_fetch_add_explicit(conns->n_everywhere, 1, memory_order_relaxed);
 	http_kept_set_phase(conn->kept, HTTP_PHASE_OPEN);
 	http_conn_read(conn); /* the first request has usually come with the connection */
 	if (conn->state == HTTP_CONN_REQUEST)

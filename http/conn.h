@@ -26,12 +26,12 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
-#include "common/channel.h"
 #include "common/error.h"
 #include "common/util.h"
 #include "http/answer.h"
 #include "http/kept.h"
 #include "http/memory.h"
+#include "http/parcel.h"
 #include "http/parser.h"
 #include "http/route.h"
 
@@ -91,6 +91,8 @@ struct http_conns {
 	bool closing;          /* say Connection: close with each answer */
 	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */
 	unsigned n_open;
+	_Atomic(uint32_t)
+	    *n_everywhere; /* those of all processes together: counts accepts and ends, not moves; or NULL */
 	struct http_conn_list in_state[HTTP_CONN_STATES];
 	struct event sweep;
 	bool sweeping;
@@ -166,33 +168,31 @@ void http_conn_probe(struct http_conn *conn);
 
 /* Connections on their way out in one record. */
 struct http_departure {
-	unsigned n, n_parts;
-	uint64_t n_bytes;
+	struct http_parcel parcel;
 	struct http_conn *who[CHANNEL_CONNS_MAX];
-	struct channel_conn conns[CHANNEL_CONNS_MAX];
-	int fds[CHANNEL_CONNS_MAX];
-	struct iovec parts[2 * CHANNEL_CONNS_MAX];
 };
 
 static inline void
 http_departure_init(struct http_departure *departure)
 {
-	departure->n = departure->n_parts = 0;
-	departure->n_bytes = 0;
+	http_parcel_init(&departure->parcel);
 }
 
 /*
- * Add a connection in any state but CLOSED; whose request is with the predictor must have been answered. The owner must
- * have forgotten it already. False when the record is full and must be sent first. Nothing may happen to it until then.
+ * Add a connection in any state but CLOSED, and not one whose request is with the predictor. False when the record is full
+ * and must be sent first. Nothing may happen to it until then.
  */
 MUSTCHECK bool http_departure_add(struct http_departure *departure, struct http_conn *conn);
 
 /*
- * Send them off and forget them: 0. Or a negative errno: all are still here, as they were, in state REQUEST those that had
- * a complete request. sequence: the number of the record, not 0.
+ * Send them off: 0, and they are gone from here without a call of on_gone. Or a negative errno, and all are still here, as
+ * they were. sequence: the number of the record, not 0. The departure is empty afterwards.
  */
 MUSTCHECK int http_departure_send(
     struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait);
+
+/* Let those that were added stay, as they were. */
+void http_departure_cancel(struct http_departure *departure);
 
 /*
  * Take over a connection that came with a record; copies bytes (n_request, then n_answer). Goes on with it: on_request

@@ -45,6 +45,9 @@ http_conn_length(const struct http_conn *conn)
 /* Do what can be done without waiting: parse requests as long as there are complete ones and they are answered. */
 void http_conn_process(struct http_conn *conn);
 
+/* Register for what its state waits for. In state REQUEST: whether the client is still there. */
+void http_conn_watch(struct http_conn *conn);
+
 /* The socket has something: read, then process. */
 void http_conn_read(struct http_conn *conn);
 

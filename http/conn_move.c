@@ -14,58 +14,43 @@
 bool
 http_departure_add(struct http_departure *departure, struct http_conn *conn)
 {
-	struct channel_conn *described = &departure->conns[departure->n];
-	struct iovec bytes[2];
-	uint64_t n_bytes;
+	unsigned n = departure->parcel.n;
 
 	ASSERT(conn->state != HTTP_CONN_CLOSED && http_kept_phase(conn->kept) != HTTP_PHASE_PREDICTING);
-	if (departure->n == CHANNEL_CONNS_MAX)
+	if (!http_parcel_add(&departure->parcel, conn->kept))
 		return false;
-	http_kept_describe(conn->kept, described, bytes);
-	n_bytes = described->n_request + described->n_answer;
-	if (departure->n > 0 && departure->n_bytes + n_bytes > CHANNEL_INLINE_MAX)
-		return false;
-	for (int i = 0; i < 2; i++)
-		if (bytes[i].iov_len > 0)
-			departure->parts[departure->n_parts++] = bytes[i];
 	http_conn_wait_for(conn, 0);
-	departure->fds[departure->n] = conn->fd;
-	departure->who[departure->n++] = conn;
-	departure->n_bytes += n_bytes;
+	departure->who[n] = conn;
 	return true;
 }
 
 int
 http_departure_send(struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait)
 {
-	const struct channel_message message = {
-	    .kind = kind,
-	    .sequence = sequence,
-	    .n_conns = departure->n,
-	    .conns = departure->conns,
-	    .fds = departure->fds,
-	    .bytes = departure->parts,
-	    .n_bytes = departure->n_parts,
-	};
+	unsigned n = departure->parcel.n;
 	int r;
 
-	for (unsigned i = 0; i < departure->n; i++)
+	for (unsigned i = 0; i < n; i++)
 		departure->who[i]->kept->leaving = sequence;
-	atomic_signal_fence(memory_order_seq_cst);
-	r = channel_send(channel, &message, wait);
-	for (unsigned i = 0; i < departure->n; i++) {
-		struct http_conn *conn = departure->who[i];
+	r = http_parcel_send(&departure->parcel, channel, kind, sequence, false, wait);
+	if (r < 0) {
+		http_departure_cancel(departure);
+		return r;
+	}
+	for (unsigned i = 0; i < n; i++)
+		http_conn_forget(departure->who[i]);
+	http_departure_init(departure);
+	return 0;
+}
 
-		conn->held = false;
-		if (r == 0) {
-			http_conn_forget(conn);
-			continue;
-		}
-		conn->kept->leaving = 0;
-		http_conn_wait_for(conn, conn->state == HTTP_CONN_WRITE ? EV_WRITE : EV_READ);
+void
+http_departure_cancel(struct http_departure *departure)
+{
+	for (unsigned i = 0; i < departure->parcel.n; i++) {
+		departure->who[i]->kept->leaving = 0;
+		http_conn_watch(departure->who[i]);
 	}
 	http_departure_init(departure);
-	return r;
 }
 
 /* ---- arriving ---- */
@@ -144,6 +129,8 @@ http_conns_arrive(struct http_conns *conns, const struct channel_conn *described
 
 	if (!conn) {
 		close(fd);
+		if (conns->n_everywhere)
+			atomic_fetch_sub_explicit(conns->n_everywhere, 1, memory_order_relaxed);
 		return NULL;
 	}
 	kept = conn->kept;

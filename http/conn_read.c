@@ -209,11 +209,14 @@ is_unparsed(const struct http_conn *conn)
 	return http_conn_length(conn) > (conn->restart ? 0 : conn->parser.parsed);
 }
 
-/* While the request is in the owner's hands: is the client still there? */
-static void
-watch_request(struct http_conn *conn)
+/* Of one that has ended its side only an edge can be news. */
+void
+http_conn_watch(struct http_conn *conn)
 {
-	http_conn_wait_for(conn, conn->kept->flags & HTTP_KEPT_PEER_ENDED ? EV_READ | EV_ET : EV_READ);
+	if (conn->state == HTTP_CONN_WRITE)
+		http_conn_wait_for(conn, EV_WRITE);
+	else
+		http_conn_wait_for(conn, conn->kept->flags & HTTP_KEPT_PEER_ENDED ? EV_READ | EV_ET : EV_READ);
 }
 
 void
@@ -224,7 +227,7 @@ http_conn_process(struct http_conn *conn)
 		parse(conn);
 	conn->processing = false;
 	if (conn->state == HTTP_CONN_REQUEST && (conn->waits_for == EV_WRITE || conn->conns->watches_requests))
-		watch_request(conn); /* a socket with room would be ready in each turn */
+		http_conn_watch(conn); /* a socket with room would be ready in each turn */
 	if (!http_conn_is_reading(
 		conn)) /* in state REQUEST EV_READ stays as it is: most are answered before it matters */
 		return;

@@ -14,6 +14,9 @@
 /* What a request with a body of that size, and what is read behind it, can take at most. */
 #define HTTP_REQUEST_MAX(max_body) ((max_body) + HTTP_HEAD_MAX + HTTP_CHUNKED_MAX + HTTP_HEAD_MAX + HTTP_AHEAD_MAX)
 
+#define HTTP_CONNECTIONS_MAX (1u << 20) /* of all processes together, if the descriptor limit allows */
+#define HTTP_RESERVED_FDS    256u /* of the descriptor limit: for channels, the predictor, and what is on its way */
+
 #define HTTP_HEAD_TIMEOUT_MS  10000 /* from the first byte of a request to the end of its head */
 #define HTTP_BODY_TIMEOUT_MS  30000 /* without a byte of the body */
 #define HTTP_WRITE_TIMEOUT_MS 60000 /* without the client taking a byte of the answer */

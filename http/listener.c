@@ -9,15 +9,27 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "http/limits.h"
 
 #define COMPLAIN_EVERY_MS 10000
 
 static const struct timeval moment = {0, 100000}; /* of a pause */
+
+unsigned
+http_connection_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2 * HTTP_RESERVED_FDS)
+		return HTTP_RESERVED_FDS / 2;
+	return (unsigned)MIN(limit.rlim_cur - HTTP_RESERVED_FDS, HTTP_CONNECTIONS_MAX);
+}
 
 /* What accept4 says about the connection that it would have returned, not about the listener (accept(2)). */
 static bool
@@ -186,15 +198,21 @@ http_listener_arm(struct http_listener *listener)
 }
 
 void
-http_listener_disarm(struct http_listener *listener)
+http_listener_sweep(struct http_listener *listener)
 {
 	bool stays;
 
+	while (listener->fd >= 0 && listener->may_accept(listener->arg) && accept_one(listener, &stays))
+		;
+}
+
+void
+http_listener_disarm(struct http_listener *listener)
+{
 	evtimer_del(&listener->pause);
 	if (!listener->armed)
 		return;
 	event_del(&listener->event);
 	listener->armed = false;
-	while (listener->may_accept(listener->arg) && accept_one(listener, &stays))
-		;
+	http_listener_sweep(listener);
 }

@@ -33,6 +33,12 @@ struct http_listener {
 	void *arg;
 };
 
+/*
+ * How many client connections all processes of one cortexd may have together: what the descriptor limit of one of them
+ * allows, because all of them may end up in one, and some are kept for other things.
+ */
+unsigned http_connection_limit(void);
+
 /* Make an event base and learn its epoll descriptor: -1 in *ret_epoll_fd when it cannot be found, which costs speed only. */
 MUSTCHECK int http_event_base_new(struct event_base **ret_base, int *ret_epoll_fd, struct error *err);
 
@@ -41,6 +47,9 @@ void http_listener_init(struct http_listener *listener, struct event_base *base,
 
 /* Start waiting for connections; nothing when armed already. 0 or a negative errno. */
 MUSTCHECK int http_listener_arm(struct http_listener *listener);
+
+/* Accept until nothing is left, armed or not. */
+void http_listener_sweep(struct http_listener *listener);
 
 /* Stop, then accept until nothing is left: a wake-up that was meant for us must not be lost with us. */
 void http_listener_disarm(struct http_listener *listener);

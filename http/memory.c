@@ -14,7 +14,8 @@
 
 #include "common/fd.h"
 
-#define WARM_BYTES (4u << 20) /* of free blocks of one size that keep their pages */
+#define WARM_BYTES     (4u << 20) /* of free blocks of one size that keep their pages */
+#define ENTRIES_OFFSET 128        /* in the mapping; before it is the number of entries used */
 
 static size_t
 block_size(unsigned class)
@@ -38,7 +39,8 @@ lay_out(struct http_memory *memory, unsigned max_connections, size_t entries_siz
 {
 	char *at = memory->mapping + entries_size;
 
-	memory->entries = (struct http_kept *)memory->mapping;
+	memory->n_entries_used = (_Atomic(unsigned) *)memory->mapping;
+	memory->entries = (struct http_kept *)(memory->mapping + ENTRIES_OFFSET);
 	memory->n_entries = max_connections;
 	memory->free_entries = xcalloc(max_connections, sizeof(*memory->free_entries));
 	for (unsigned i = 0; i < memory->n_classes; i++) {
@@ -58,7 +60,7 @@ http_memory_init(struct http_memory *memory, unsigned max_connections, uint64_t 
 	int fd, r = 0;
 
 	memset(memory, 0, sizeof(*memory));
-	entries_size = (max_connections * sizeof(struct http_kept) + page - 1) / page * page;
+	entries_size = (ENTRIES_OFFSET + max_connections * sizeof(struct http_kept) + page - 1) / page * page;
 	memory->n_classes = MIN(class_of(largest) + 1, HTTP_BLOCK_CLASSES);
 	memory->mapping_size = entries_size;
 	for (unsigned i = 0; i < memory->n_classes; i++)
@@ -104,11 +106,14 @@ http_memory_keep_from_children(struct http_memory *memory)
 struct http_kept *
 http_memory_get_entry(struct http_memory *memory)
 {
+	unsigned n_used = http_memory_entries_used(memory);
+
 	if (memory->n_free_entries > 0)
 		return &memory->entries[memory->free_entries[--memory->n_free_entries]];
-	if (memory->n_entries_used == memory->n_entries)
+	if (n_used == memory->n_entries)
 		return NULL;
-	return &memory->entries[memory->n_entries_used++];
+	atomic_store_explicit(memory->n_entries_used, n_used + 1, memory_order_release);
+	return &memory->entries[n_used];
 }
 
 void

@@ -24,10 +24,10 @@ struct http_memory {
 	char *mapping;
 	size_t mapping_size;
 
+	_Atomic(unsigned) *n_entries_used; /* in the mapping too: entries beyond were never used */
 	struct http_kept *entries;
 	unsigned n_entries;
-	unsigned n_entries_used; /* those beyond were never used */
-	unsigned *free_entries;  /* a stack of their numbers */
+	unsigned *free_entries; /* a stack of their numbers */
 	unsigned n_free_entries;
 
 	unsigned n_classes;
@@ -49,6 +49,13 @@ void http_memory_done(struct http_memory *memory);
 
 /* Processes forked from now on do not have the mapping; one that was cloned before has it. */
 void http_memory_keep_from_children(struct http_memory *memory);
+
+/* How many entries there may be to look at. */
+static inline unsigned
+http_memory_entries_used(const struct http_memory *memory)
+{
+	return atomic_load_explicit(memory->n_entries_used, memory_order_acquire);
+}
 
 /* An entry in phase FREE, all zero but for that; NULL when all are taken. */
 struct http_kept *http_memory_get_entry(struct http_memory *memory);

@@ -44,6 +44,8 @@ keep_descriptors_private(const struct start_record *start, struct error *err)
 {
 	int r = fd_set_cloexec(REPLICA_FD_CONTROL, true);
 
+	if (r == 0)
+		r = fd_set_cloexec(REPLICA_FD_CHANNEL, true);
 	for (int i = 0; r == 0 && i < start->n_listeners; i++)
 		r = fd_set_cloexec(REPLICA_FD_LISTENER + i, true);
 	return r < 0 ? error_set(err, r, "fcntl: %s", strerror(-r)) : 0;

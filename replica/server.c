@@ -2,19 +2,19 @@
  * server - see server.h.
  *
  * Ways to a drain: a DRAIN record, the end of the control socket (the supervisor is gone), SIGTERM. Each means: take no
- * new connection, answer what was read, then exit 0. A replica that is alone, or was told by signal, sets an alarm too:
- * it must not live for ever behind a prediction that never ends.
+ * new connection, answer what has arrived, give the connections to the activator, exit 0. A replica that is alone, or was
+ * told by signal, sets an alarm too: it must not live for ever behind a prediction that never ends.
  */
 #include "replica/server.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -22,52 +22,33 @@
 #include "common/log.h"
 #include "common/record.h"
 #include "common/title.h"
-#include "http/conn.h"
 #include "http/fixed.h"
 #include "http/limits.h"
-#include "http/listener.h"
+#include "replica/server_internal.h"
 
-#define SERVE_NS         200000 /* of predictions between two turns of the loop */
-#define FLUSH_US         100000 /* how long a prediction's log line may wait for company */
-#define RESERVED_FDS     128    /* of the descriptor limit: what the predictor may need while we are full of clients */
+#define SERVE_NS         200000     /* of predictions between two turns of the loop */
+#define OFFER_NS         200000     /* how long an offer waits for a request */
+#define QUEUE_NS         20000000   /* how often one that drains looks whether somebody waits */
+#define CLAIM_NS         1000000000 /* and one who was claimed: then the activator has forgotten it */
+#define FLUSH_US         100000     /* how long a prediction's log line may wait for company */
 #define CONTENT_TYPE_MAX 256
+#define RECORDS_PER_TURN 8
 
-struct server {
-	struct event_base *base;
-	int epoll_fd;
-	struct http_memory memory;
-	struct http_conns conns;
-	struct http_conn_list pending; /* complete requests for predict, by arrival */
-	struct http_listener *listeners;
-	int n_listeners;
-	unsigned max_conns;
-	struct event control;
-	struct event drain;
-	struct event flush;
-	bool flush_armed;
-	int drain_fd; /* eventfd: written by the SIGTERM handler */
-	bool draining;
-	int exit_status;
-	const char *api;
-	int replica;
-	const char *endpoint;
-	size_t endpoint_length;
-	uint64_t max_body_bytes;
-	struct http_routes routes; /* of this api alone */
-	unsigned stop_timeout_s;
-	struct predictor *predictor;
-};
+/* ---- the queue ---- */
 
-/* What a signal handler and a forked child can reach. One server per process. */
-static struct {
-	struct server *server;
-	pid_t pid; /* of the replica */
-	volatile sig_atomic_t drain_fd;
-	volatile sig_atomic_t stop_timeout_s;
-	bool forked; /* this is a child that the predictor forked */
-} process_wide = {.drain_fd = -1};
+void
+server_pend(struct server *server, struct http_conn *conn)
+{
+	TAILQ_INSERT_TAIL(&server->pending, conn, in_pending);
+	server->n_pending++;
+}
 
-/* ---- answering ---- */
+void
+server_unpend(struct server *server, struct http_conn *conn)
+{
+	TAILQ_REMOVE(&server->pending, conn, in_pending);
+	server->n_pending--;
+}
 
 static uint64_t
 on_head(struct http_conn *conn, void *arg)
@@ -76,20 +57,35 @@ on_head(struct http_conn *conn, void *arg)
 	const char *raw = http_conn_bytes(conn) + target.offset;
 	struct server *server = arg;
 
-	if (target.length == server->endpoint_length && !memcmp(raw, server->endpoint, target.length))
+	if (target.length == server->endpoint_length && !memcmp(raw, server->endpoint, target.length)) {
 		conn->route = (struct http_route){.kind = HTTP_ROUTE_API}; /* as nearly every request has it */
-	else
-		conn->route = http_route_find(&server->routes, raw, target.length);
+		return server->max_body_bytes;
+	}
+	conn->route = http_route_find(&server->routes, raw, target.length);
+	if (conn->route.kind == HTTP_ROUTE_NONE || conn->route.kind == HTTP_ROUTE_READY)
+		return HTTP_HEAD_REFUSED;
 	return server->max_body_bytes;
+}
+
+/* Another api's, or nobody's: the activator knows. */
+static void
+on_refused(struct http_conn *conn, void *arg)
+{
+	struct server *server = arg;
+	struct http_answer answer;
+
+	if (moving_send(server, conn))
+		return;
+	answer = http_answer_json(503, "{\"error\": \"cannot find out who answers this now\"}");
+	answer.fields = "Retry-After: 1\r\n";
+	http_conn_refuse(conn, &answer);
 }
 
 static void
 on_request(struct http_conn *conn, void *arg)
 {
-	struct server *server = arg;
-
 	if (!http_fixed_answer(conn, true))
-		TAILQ_INSERT_TAIL(&server->pending, conn, in_pending);
+		server_pend(arg, conn);
 }
 
 static void
@@ -97,103 +93,8 @@ on_gone(struct http_conn *conn, void *arg)
 {
 	struct server *server = arg;
 
-	TAILQ_REMOVE(&server->pending, conn, in_pending);
-}
-
-/* A child that the predictor forked has come out of the predictor: it must not go on as if it were the replica. */
-static void
-end_forked_child(const char *function)
-{
-	if (!process_wide.forked)
-		return;
-	log_warning("a process forked by %s returned from it; it ends here", function);
-	_exit(0);
-}
-
-/* Run predict for one request and answer it. */
-static void
-serve(struct server *server, struct http_conn *conn)
-{
-	const struct http_parser *request = http_conn_request(conn);
-	struct http_span type = request->content_type;
-	char content_type[CONTENT_TYPE_MAX];
-	struct prediction_request prediction = {
-	    .body_length = request->body_length,
-	    .debug = conn->route.debug,
-	};
-	struct prediction_answer result;
-	int64_t began_ns = clock_ns();
-
-	if (type.length > 0) {
-		size_t length = MIN(type.length, sizeof(content_type) - 1);
-
-		memcpy(content_type, http_conn_bytes(conn) + type.offset, length);
-		content_type[length] = '\0';
-		prediction.content_type = content_type;
-	}
-	http_conn_begin_prediction(conn);
-	prediction.body = http_conn_body(conn);
-	predictor_predict(server->predictor, &prediction, &result);
-	end_forked_child("predict");
-	http_conn_answer(conn,
-	    &(struct http_answer){
-		.status = result.status,
-		.content_type = result.content_type,
-		.body = result.body,
-		.body_length = result.body_length,
-	    });
-	log_prediction(result.status, server->endpoint, clock_ns() - began_ns);
-	prediction_answer_done(&result);
-}
-
-/* Serve from the head of the queue, until it is empty or reading has waited long enough. */
-static void
-serve_pending(struct server *server)
-{
-	static const struct timeval soon = {0, FLUSH_US};
-	int64_t began_ns = clock_ns();
-	struct http_conn *conn = TAILQ_FIRST(&server->pending);
-
-	if (!conn)
-		return;
-	do {
-		TAILQ_REMOVE(&server->pending, conn, in_pending);
-		serve(server, conn);
-	} while ((conn = TAILQ_FIRST(&server->pending)) && clock_ns() - began_ns < SERVE_NS);
-	if (!server->flush_armed) {
-		server->flush_armed = true;
-		evtimer_add(&server->flush, &soon);
-	}
-}
-
-static void
-on_flush_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
-{
-	struct server *server = arg;
-
-	server->flush_armed = false;
-	log_flush();
-}
-
-/* ---- accepting ---- */
-
-static bool
-may_accept(void *arg)
-{
-	const struct server *server = arg;
-
-	return server->conns.n_open < server->max_conns;
-}
-
-static bool
-on_accept(int fd, void *arg)
-{
-	struct server *server = arg;
-	int r = http_conns_add(&server->conns, fd);
-
-	if (r < 0)
-		log_warning("out of memory for a connection; closed it");
-	return r > 0;
+	if (conn != server->current)
+		server_unpend(server, conn);
 }
 
 /* A descriptor of ours is closed, or is something else now: nothing that we hold can be trusted any more. */
@@ -215,10 +116,333 @@ on_fatal(const char *what, int error, UNUSED void *arg)
 
 static const struct http_conns_callbacks callbacks = {
     .on_head = on_head,
+    .on_refused = on_refused,
     .on_request = on_request,
     .on_gone = on_gone,
     .on_fatal = on_fatal,
 };
+
+/* ---- predictions ---- */
+
+static void
+note_duration(struct server *server, int64_t duration_ns)
+{
+	_Atomic(uint64_t) *predictions = &server->link.slot->predictions; /* ours alone to write */
+
+	server->predict_ns += (duration_ns - server->predict_ns) / 8;
+	atomic_store_explicit(
+	    predictions, atomic_load_explicit(predictions, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+/* Run predict for the request of a connection. Until the turn is ours again nothing of ours may be touched but the answer. */
+static enum turn_outcome
+predict(struct server *server, struct http_conn *conn, struct prediction_answer *ret_result)
+{
+	const struct http_parser *request = http_conn_request(conn);
+	struct http_span type = request->content_type;
+	char content_type[CONTENT_TYPE_MAX];
+	struct prediction_request prediction = {
+	    .body_length = request->body_length,
+	    .debug = conn->route.debug,
+	};
+
+	if (type.length > 0) {
+		size_t length = MIN(type.length, sizeof(content_type) - 1);
+
+		memcpy(content_type, http_conn_bytes(conn) + type.offset, length);
+		content_type[length] = '\0';
+		prediction.content_type = content_type;
+	}
+	http_conn_begin_prediction(conn);
+	prediction.body = http_conn_body(conn);
+	server->current = conn;
+	turn_begin(&server->turn, conn->kept->arrival_ns + server->timeout_ns);
+	predictor_predict(server->predictor, &prediction, ret_result);
+	children_end_here("predict");
+	return turn_end(&server->turn);
+}
+
+static void
+answer_prediction(struct http_conn *conn, const struct prediction_answer *result)
+{
+	http_conn_answer(conn,
+	    &(struct http_answer){
+		.status = result->status,
+		.content_type = result->content_type,
+		.body = result->body,
+		.body_length = result->body_length,
+	    });
+}
+
+/* After a long prediction: the state is LONG, and the other connections are with the activator. Its own goes there too. */
+static void
+after_long(struct server *server, struct http_conn *conn, enum turn_outcome outcome)
+{
+	server->mine = REPLICA_LONG;
+	if (outcome == TURN_TIMED_OUT) {
+		if (record_send(REPLICA_FD_CONTROL, RECORD_BACK, NULL) < 0)
+			log_debug("the supervisor cannot be told");
+	} else if (conn->state != HTTP_CONN_CLOSED) {
+		moving_send(server, conn);
+	}
+	if (!TAILQ_EMPTY(&server->pending)) { /* not all was handed away, and we are back */
+		link_set_state(&server->link, REPLICA_BUSY);
+		server->mine = REPLICA_BUSY;
+		link_send_note(&server->link, CHANNEL_IDLE);
+	}
+}
+
+/* One request, from the queue to its answer. The time when it was done. */
+static int64_t
+serve(struct server *server, struct http_conn *conn, int64_t began_ns)
+{
+	struct prediction_answer result;
+	enum turn_outcome outcome;
+	int64_t ended_ns;
+
+	if (began_ns >= conn->kept->arrival_ns + server->timeout_ns) {
+		moving_answer_late(server, conn);
+		return began_ns;
+	}
+	outcome = predict(server, conn, &result);
+	server->current = NULL;
+	if (outcome != TURN_TIMED_OUT)
+		answer_prediction(conn, &result);
+	ended_ns = clock_ns();
+	if (outcome != TURN_TIMED_OUT)
+		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
+	prediction_answer_done(&result);
+	note_duration(server, ended_ns - began_ns);
+	if (outcome != TURN_SHORT)
+		after_long(server, conn, outcome);
+	return ended_ns;
+}
+
+/*
+ * Rule: somebody has waited at the activator for longer than the first of ours, and nobody is idle. Without an offer now and
+ * then a replica that its own clients keep busy would starve that queue. One of its own is served between two offers.
+ */
+static bool
+wants_to_offer(const struct server *server)
+{
+	const struct http_conn *conn = TAILQ_FIRST(&server->pending);
+	int64_t waiting_ns;
+
+	if (!conn || !server->served_own || server->received)
+		return false;
+	waiting_ns = link_waiting_ns(&server->link);
+	return waiting_ns != 0 && waiting_ns < conn->kept->arrival_ns;
+}
+
+static void
+arm_flush(struct server *server)
+{
+	static const struct timeval soon = {0, FLUSH_US};
+
+	if (server->flush_armed)
+		return;
+	server->flush_armed = true;
+	evtimer_add(&server->flush, &soon);
+}
+
+static void
+on_flush_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct server *server = arg;
+
+	server->flush_armed = false;
+	log_flush();
+}
+
+/* Serve from the head of the queue, until it is empty, or reading has waited long enough, or others have. */
+static void
+serve_pending(struct server *server)
+{
+	int64_t began_ns = clock_ns(), now_ns = began_ns;
+	struct http_conn *conn;
+
+	while ((conn = TAILQ_FIRST(&server->pending)) && now_ns - began_ns < SERVE_NS) {
+		server_unpend(server, conn);
+		server->received = false;
+		server->served_own = true;
+		now_ns = serve(server, conn, now_ns);
+		if (wants_to_offer(server))
+			break;
+	}
+	arm_flush(server);
+	moving_share(server, now_ns);
+}
+
+/* ---- the activator ---- */
+
+/* A request that we were claimed for. It goes first, whatever else there is. */
+static void
+take_request(struct server *server, const struct channel_record *record, int fd)
+{
+	struct http_conn *conn = http_conns_arrive(&server->conns, &record->conns[0], fd, record->bytes);
+
+	server->received = true;
+	if (!conn || conn->state != HTTP_CONN_REQUEST)
+		return;
+	server_unpend(server, conn);
+	TAILQ_INSERT_HEAD(&server->pending, conn, in_pending);
+	server->n_pending++;
+}
+
+static void
+lose_link(struct server *server)
+{
+	if (!link_is_up(&server->link))
+		return;
+	event_del(&server->channel);
+	link_set_channel(&server->link, -1);
+	log_debug("the activator is gone");
+}
+
+/* One record, if there is one. False: there is none now. */
+static bool
+receive_one(struct server *server)
+{
+	struct channel_record record;
+	int fds[CHANNEL_CONNS_MAX], r;
+
+	r = link_receive(&server->link, &record, fds);
+	if (r == -EAGAIN)
+		return false;
+	if (r == 1 && record.kind == CHANNEL_REQUEST) {
+		take_request(server, &record, fds[0]);
+		channel_release(&server->keeper->inbox, &record);
+		return true;
+	}
+	if (r == -EBADF || r == -ENOTSOCK)
+		on_fatal("recvmsg", -r, server);
+	if (r != 0)
+		log_error("bad record from the activator");
+	lose_link(server);
+	return false;
+}
+
+static void
+on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	for (int i = 0; i < RECORDS_PER_TURN && receive_one(arg); i++)
+		;
+}
+
+static void
+watch_channel(struct server *server)
+{
+	event_assign(&server->channel, server->base, server->link.channel, EV_READ | EV_PERSIST, on_channel_cb, server);
+	if (event_add(&server->channel, NULL) < 0)
+		on_fatal("epoll_ctl", errno, server);
+}
+
+/* There is a new activator. What the old one has sent is read first; a claim without a request died with it. */
+static void
+take_channel(struct server *server, int channel)
+{
+	while (receive_one(server))
+		;
+	lose_link(server);
+	if (server->mine == REPLICA_IDLE && !server->received)
+		link_set_state(&server->link, REPLICA_IDLE);
+	link_set_channel(&server->link, channel);
+	watch_channel(server);
+	link_send_note(&server->link, CHANNEL_IDLE);
+}
+
+/* Wait for a record, at most that long. False: none came. */
+static bool
+wait_for_record(const struct server *server, int64_t limit_ns)
+{
+	struct pollfd channel = {.fd = server->link.channel, .events = POLLIN};
+	const struct timespec limit = {.tv_sec = limit_ns / 1000000000, .tv_nsec = limit_ns % 1000000000};
+
+	return ppoll(&channel, 1, &limit, NULL) > 0;
+}
+
+/*
+ * Rule: IDLE is stored only when we come from another state, never over CLAIMED; `waiting` is looked at after that. The
+ * activator is told when somebody waits, and when LONG or STARTING ends, because its own listener depends on it.
+ */
+static void
+go_idle(struct server *server, bool offer)
+{
+	struct link *link = &server->link;
+	int64_t now_ns = clock_ns();
+	bool tell;
+
+	if (!offer)
+		server->blocked_ns = now_ns;
+	atomic_store_explicit(&link->slot->idle_since_ns, offer ? INT64_MAX : now_ns, memory_order_relaxed);
+	atomic_store_explicit(&link->slot->connections, server->conns.n_open, memory_order_relaxed);
+	if (server->mine == REPLICA_IDLE)
+		return;
+	tell = server->mine == REPLICA_LONG || server->mine == REPLICA_STARTING;
+	server->received = false;
+	link_set_state(link, REPLICA_IDLE);
+	server->mine = REPLICA_IDLE;
+	if (link_waiting_ns(link) != 0 || tell)
+		link_send_note(link, CHANNEL_IDLE);
+}
+
+/* Be idle for a moment, although there is something to do. */
+static void
+offer(struct server *server)
+{
+	server->served_own = false;
+	go_idle(server, true);
+	if (wait_for_record(server, OFFER_NS))
+		on_channel_cb(server->link.channel, EV_READ, server);
+}
+
+/* We were claimed: the request is there already, or on its way. */
+static void
+await_request(struct server *server)
+{
+	while (!server->received && link_is_up(&server->link)) {
+		if (!receive_one(server) && link_is_up(&server->link) && !wait_for_record(server, CLAIM_NS)) {
+			log_warning("claimed by the activator, which then sent nothing");
+			return;
+		}
+	}
+}
+
+/* There is something to do. */
+static void
+leave_idle(struct server *server)
+{
+	if (server->mine != REPLICA_IDLE)
+		return;
+	if (!link_swap_state(&server->link, REPLICA_IDLE, REPLICA_BUSY)) {
+		await_request(server);
+		link_set_state(&server->link, REPLICA_BUSY);
+	}
+	server->mine = REPLICA_BUSY;
+}
+
+/* ---- accepting ---- */
+
+static bool
+may_accept(void *arg)
+{
+	const struct server *server = arg;
+
+	/* All of them may end up at the activator, which has the same limit. */
+	return server->conns.n_open < server->max_conns &&
+	    atomic_load_explicit(&server->scoreboard->connections, memory_order_relaxed) < server->max_conns;
+}
+
+static bool
+on_accept(int fd, void *arg)
+{
+	struct server *server = arg;
+	int r = http_conns_add(&server->conns, fd);
+
+	if (r < 0)
+		log_warning("out of memory for a connection; closed it");
+	return r > 0;
+}
 
 /* ---- draining ---- */
 
@@ -246,13 +470,19 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	if (r == -EAGAIN)
 		return;
 	if (r == 1 && record.kind == RECORD_DRAIN) {
+		server->conns.closing = record.numbers[0] != 0;
 		begin_drain(server, "told by the supervisor");
+		return;
+	}
+	if (r == 1 && record.kind == RECORD_CHANNEL && record.fd >= 0) {
+		take_channel(server, record.fd);
 		return;
 	}
 	if (r == -EBADF || r == -ENOTSOCK)
 		on_fatal("recv", -r, server);
 	event_del(&server->control);
 	alarm(server->stop_timeout_s);
+	server->conns.closing = true;
 	if (r < 0)
 		server->exit_status = 1;
 	begin_drain(server, r == 0 ? "the supervisor is gone" : "a bad record on the control socket");
@@ -267,63 +497,13 @@ on_drain_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	begin_drain(server, "SIGTERM");
 }
 
-static void
-on_sigterm(int number)
-{
-	uint64_t one = 1;
-	int saved = errno;
-
-	if (getpid() != process_wide.pid) { /* a child between fork and in_forked_child: this is not for us */
-		signal(number, SIG_DFL);
-		raise(number);
-		return;
-	}
-	alarm((unsigned)process_wide.stop_timeout_s);
-	if (write((int)process_wide.drain_fd, &one, sizeof(one)) < 0)
-		_exit(1); /* nobody would ever see the signal */
-	errno = saved;
-}
-
-/* ---- forked children ---- */
-
-/* A process that the predictor forks must not keep a client, the listener or our control socket open. */
-static void
-in_forked_child(void)
-{
-	struct server *server = take_ptr(
-	    &process_wide.server); /* the child's own children have nothing of ours to close */
-
-	process_wide.forked = true;
-	signal(SIGTERM, SIG_DFL);
-	if (!server)
-		return;
-	http_conns_close_in_child(&server->conns);
-	for (int i = 0; i < server->n_listeners; i++)
-		if (server->listeners[i].fd >= 0)
-			close(server->listeners[i].fd);
-	if (server->epoll_fd >= 0)
-		close(server->epoll_fd);
-	close(server->drain_fd);
-	close(REPLICA_FD_CONTROL);
-}
-
 /* ---- life ---- */
-
-static unsigned
-connection_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur < 2 * RESERVED_FDS)
-		return RESERVED_FDS;
-	return (unsigned)MIN(limit.rlim_cur - RESERVED_FDS, 1u << 20);
-}
 
 static void
 make_listeners(struct server *server, int n)
 {
-	server->n_listeners = n;
 	server->listeners = xcalloc((size_t)n, sizeof(*server->listeners));
+	server->n_listeners = n;
 	for (int i = 0; i < n; i++) {
 		struct http_listener *listener = &server->listeners[i];
 
@@ -335,51 +515,88 @@ make_listeners(struct server *server, int n)
 	}
 }
 
+static void
+on_helper_start(void *arg)
+{
+	struct server *server = arg;
+
+	keeper_helper_runs(server->keeper);
+}
+
+/* What is shared with others: the scoreboard, the keeper, the channel. */
+static int
+join_others(struct server *server, const struct start_record *start, struct error *err)
+{
+	int scoreboard_fd = REPLICA_FD_SCOREBOARD, r;
+	char title[128];
+
+	r = scoreboard_map(scoreboard_fd, &server->scoreboard);
+	if (r < 0)
+		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
+	fd_close(&scoreboard_fd);
+	snprintf(title, sizeof(title), "cortexd: keeper %s/%d", start->api, start->replica);
+	r = keeper_start(
+	    &server->memory, &server->scoreboard->connections, REPLICA_FD_CHANNEL, title, &server->keeper, err);
+	if (r < 0)
+		return r;
+	http_memory_keep_from_children(&server->memory);
+	link_init(&server->link, server->scoreboard, (uint32_t)start->slot, server->keeper, REPLICA_FD_CHANNEL);
+	server->mine = REPLICA_STARTING;
+	server->turn.evacuate = moving_evacuate;
+	server->turn.time_out = moving_time_out;
+	server->turn.on_start = on_helper_start;
+	server->turn.arg = server;
+	return turn_start(&server->turn, err);
+}
+
+static int
+make_loop(struct server *server, const struct start_record *start, struct error *err)
+{
+	int r;
+
+	r = http_event_base_new(&server->base, &server->epoll_fd, err);
+	if (r < 0)
+		return r;
+	r = http_conns_init(&server->conns, server->base, &server->memory, &callbacks, server, err);
+	if (r < 0)
+		return r;
+	server->conns.n_everywhere = &server->scoreboard->connections;
+	server->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (server->drain_fd < 0)
+		return error_set(err, -errno, "eventfd: %s", strerror(errno));
+	make_listeners(server, start->n_listeners);
+	event_assign(&server->control, server->base, REPLICA_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, server);
+	event_assign(&server->drain, server->base, server->drain_fd, EV_READ | EV_PERSIST, on_drain_cb, server);
+	evtimer_assign(&server->flush, server->base, on_flush_cb, server);
+	return 0;
+}
+
 int
 server_new(const struct start_record *start, struct server **ret_server, struct error *err)
 {
 	struct server *server = xcalloc(1, sizeof(*server));
 	int r;
 
-	server->drain_fd = -1;
+	server->drain_fd = server->epoll_fd = -1;
 	server->api = start->api;
 	server->replica = start->replica;
 	server->endpoint = start->endpoint;
 	server->endpoint_length = strlen(start->endpoint);
 	server->max_body_bytes = (uint64_t)start->max_body_bytes;
-	http_routes_add(&server->routes, start->endpoint, 0);
+	server->timeout_ns = start->timeout_ms * 1000000;
 	server->stop_timeout_s = (unsigned)MAX(1, start->stop_timeout_ms / 1000);
-	server->max_conns = connection_limit();
+	server->max_conns = http_connection_limit();
 	TAILQ_INIT(&server->pending);
-	r = http_event_base_new(&server->base, &server->epoll_fd, err);
-	if (r < 0)
-		goto out;
+	http_routes_add(&server->routes, start->endpoint, 0);
 	r = http_memory_init(&server->memory, server->max_conns, HTTP_REQUEST_MAX(server->max_body_bytes), err);
-	if (r < 0)
-		goto out;
-	r = http_conns_init(&server->conns, server->base, &server->memory, &callbacks, server, err);
-	if (r < 0)
-		goto out;
-	server->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (server->drain_fd < 0) {
-		r = error_set(err, -errno, "eventfd: %s", strerror(errno));
-		goto out;
-	}
-	make_listeners(server, start->n_listeners);
-	event_assign(&server->control, server->base, REPLICA_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, server);
-	event_assign(&server->drain, server->base, server->drain_fd, EV_READ | EV_PERSIST, on_drain_cb, server);
-	evtimer_assign(&server->flush, server->base, on_flush_cb, server);
-	process_wide.server = server;
-	process_wide.pid = getpid();
-	process_wide.drain_fd = server->drain_fd;
-	process_wide.stop_timeout_s = (int)server->stop_timeout_s;
-	r = -pthread_atfork(NULL, NULL, in_forked_child);
-	if (r < 0) {
-		error_set(err, r, "pthread_atfork: %s", strerror(-r));
-		goto out;
-	}
-	*ret_server = take_ptr(&server);
-out:
+	if (r == 0)
+		r = join_others(server, start, err);
+	if (r == 0)
+		r = make_loop(server, start, err);
+	if (r == 0)
+		r = children_watch(server, err);
+	if (r == 0)
+		*ret_server = take_ptr(&server);
 	server_free(server);
 	return r;
 }
@@ -389,13 +606,14 @@ server_free(struct server *server)
 {
 	if (!server)
 		return;
-	process_wide.server = NULL;
+	children_unwatch();
 	if (server->base) {
 		http_conns_done(&server->conns);
 		event_base_free(server->base);
 	}
 	http_memory_done(&server->memory);
 	http_routes_done(&server->routes);
+	scoreboard_unmap(server->scoreboard);
 	fd_close(&server->drain_fd);
 	free(server->listeners);
 	free(server);
@@ -405,11 +623,10 @@ server_free(struct server *server)
 static bool
 begin(struct server *server)
 {
-	struct sigaction on_term = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
-
-	sigaction(SIGTERM, &on_term, NULL);
+	children_handle_sigterm();
 	if (event_add(&server->control, NULL) < 0 || event_add(&server->drain, NULL) < 0)
 		on_fatal("epoll_ctl", errno, server);
+	watch_channel(server);
 	for (int i = 0; i < server->n_listeners; i++) {
 		int r = http_listener_arm(&server->listeners[i]);
 
@@ -435,18 +652,62 @@ turn(struct server *server, bool block)
 		on_fatal("epoll_wait", errno, server);
 }
 
+/* cortexd stops, and requests wait at the activator: they have arrived as well. Nobody tells us when they are gone. */
+static bool
+serves_queue(struct server *server)
+{
+	if (!server->conns.closing || !link_is_up(&server->link) || link_waiting_ns(&server->link) == 0)
+		return false;
+	go_idle(server, false);
+	if (wait_for_record(server, QUEUE_NS))
+		on_channel_cb(server->link.channel, EV_READ, server);
+	return true;
+}
+
+/* True: everything that has arrived is answered, we are out of the scoreboard's game and own no connection any more. */
+static bool
+leave(struct server *server)
+{
+	turn(server, false);
+	if (!TAILQ_EMPTY(&server->pending) || serves_queue(server))
+		return false;
+	if (server->mine != REPLICA_IDLE)
+		link_set_state(&server->link, REPLICA_DRAINING);
+	else if (!link_swap_state(&server->link, REPLICA_IDLE, REPLICA_DRAINING)) {
+		leave_idle(server); /* claimed: that request is served first */
+		return false;
+	}
+	server->mine = REPLICA_DRAINING;
+	if (moving_leave(server))
+		return true;
+	http_conns_close_idle(&server->conns); /* nobody is there to take them */
+	return server->conns.n_open == 0;
+}
+
 int
 server_run(struct server *server, struct predictor *predictor)
 {
-	end_forked_child("init");
+	children_end_here("init");
 	server->predictor = predictor;
 	if (!begin(server))
 		return 1;
-	while (!(server->draining && server->conns.n_open == 0)) {
-		turn(server, TAILQ_EMPTY(&server->pending));
-		if (server->draining)
-			http_conns_close_idle(&server->conns);
-		serve_pending(server);
+	for (;;) {
+		if (!TAILQ_EMPTY(&server->pending)) {
+			if (wants_to_offer(server))
+				offer(server);
+			turn(server, false);
+		} else if (!server->draining) {
+			go_idle(server, false);
+			turn(server, true);
+		} else if (leave(server)) {
+			break;
+		} else if (server->mine == REPLICA_DRAINING) {
+			turn(server, true);
+		}
+		if (!TAILQ_EMPTY(&server->pending)) {
+			leave_idle(server);
+			serve_pending(server);
+		}
 		http_conns_reap(&server->conns);
 	}
 	log_flush();

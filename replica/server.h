@@ -5,6 +5,10 @@
  * and never run Python. The queue is served between two turns, so the loop is never on the stack while predict runs.
  * Reading does not starve either: after 200 us of predictions there is a turn that does not block. The GIL is released
  * while a turn blocks, so that the predictor's own threads run.
+ *
+ * With whom it shares the work: a replica that is idle says so in its slot of the scoreboard, and the activator may claim
+ * it and send it a request (link.h). What takes longer than a moment is the helper thread's business (turn.h, moving.c).
+ * docs/dataplane.md tells the whole.
  */
 #ifndef REPLICA_SERVER_H
 #define REPLICA_SERVER_H
@@ -15,7 +19,8 @@
 
 struct server;
 
-/* Make the loop and the connections for the listeners of the start record. Before Python starts: it may start threads. */
+/* Make the loop, the memory of connections, the keeper and the helper thread. Before Python starts, and first of all in the
+ * process: the keeper is a copy of it. */
 MUSTCHECK int server_new(const struct start_record *start, struct server **ret_server, struct error *err);
 void server_free(struct server *server);
 

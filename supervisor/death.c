@@ -58,12 +58,16 @@ death_classify(const struct death_evidence *e, char text[DEATH_TEXT_MAX])
 		return e->was_ready ? DEATH_GAVE_UP : DEATH_START_FAILED;
 	}
 	if (e->spoke_nonsense) {
-		snprintf(text, DEATH_TEXT_MAX, "%s: it broke the protocol of the control socket", status);
+		snprintf(text, DEATH_TEXT_MAX, "%s: it broke the protocol of its control socket or channel", status);
 		return DEATH_NONSENSE;
 	}
 	if (e->start_timed_out) {
 		snprintf(text, DEATH_TEXT_MAX, "start timeout: %s", status);
 		return DEATH_START_TIMEOUT;
+	}
+	if (e->overdue && ours) {
+		snprintf(text, DEATH_TEXT_MAX, "%s: a prediction did not end after requests.timeout", status);
+		return DEATH_OVERDUE;
 	}
 	if (e->hung_up && (exit_0 || ours)) {
 		snprintf(text, DEATH_TEXT_MAX,

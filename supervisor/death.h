@@ -18,6 +18,7 @@ enum death_kind {
 	DEATH_GAVE_UP,       /* it said FAILED later */
 	DEATH_START_TIMEOUT, /* not ready in time, so cortexd ended it */
 	DEATH_NONSENSE,      /* broke the protocol of the control socket, so cortexd killed it */
+	DEATH_OVERDUE,       /* a prediction ran on long after its deadline, so cortexd killed it */
 	DEATH_HUNG_UP,       /* closed its control socket and lived on, so cortexd ended it */
 	DEATH_EXIT,          /* exit code other than 0 */
 	DEATH_EXIT_UNTOLD,   /* exit code 0, but nobody had asked for it */
@@ -32,6 +33,7 @@ struct death_evidence {
 	bool told; /* no longer wanted: drained, or signalled because of that */
 	bool start_timed_out;
 	bool spoke_nonsense;
+	bool overdue;
 	bool hung_up;
 	int64_t oom_kills; /* by which the kernel's count grew while it lived; 0 also when that is not known */
 	char failure[RECORD_TEXT_MAX + 1]; /* "", or the text of FAILED or why the program could not be run */

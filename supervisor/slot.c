@@ -3,6 +3,7 @@
  */
 #include "supervisor/slot.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -28,7 +29,8 @@ struct cell {
  * READY may come before exec was noticed: the two arrive on different descriptors. A replica that is still loading has
  * nothing to drain and does not read its control socket, so it is terminated. A second READY is nonsense; FAILED may
  * come at any time and announces an exit. The end of the control socket is normally the first sign of a death, so
- * nothing is done about it; a replica that hung up but lives on is ended by the deadline of EXITING.
+ * nothing is done about it; a replica that hung up but lives on is ended by the deadline of EXITING. A ready one has a
+ * deadline only while a prediction of its runs on after it was answered for.
  */
 /* clang-format off */
 #define TO(state) {SLOT_##state, SLOT_DO_NOTHING}
@@ -48,7 +50,7 @@ static const struct cell table[SLOT_N_EVENTS][SLOT_N_STATES] = {
 	[SLOT_ON_FAILED]   = { BUG,         TO(EXITING), TO(EXITING), TO(EXITING), TO(EXITING), STAY,      BUG },
 	[SLOT_ON_NONSENSE] = { BUG,         KILL,        KILL,        KILL,        KILL,        STAY,      BUG },
 	[SLOT_ON_UNWANTED] = { STAY,        TERM,        TERM,        DRAIN,       STAY,        STAY,      TO(EMPTY) },
-	[SLOT_ON_DEADLINE] = { BUG,         TERM,        TERM,        BUG,         TERM,        STRONGER,  TO(EMPTY) },
+	[SLOT_ON_DEADLINE] = { BUG,         TERM,        TERM,        KILL,        TERM,        STRONGER,  TO(EMPTY) },
 	[SLOT_ON_HANGUP]   = { BUG,         TO(EXITING), TO(EXITING), TO(EXITING), TO(EXITING), STAY,      BUG },
 	[SLOT_ON_REAPED]   = { BUG,         TO(EXITING), TO(EXITING), TO(EXITING), TO(EXITING), STAY,      BUG },
 	[SLOT_ON_FREE]     = { BUG,         BUG,         BUG,         BUG,         BUG,         TO(EMPTY), BUG },
@@ -92,11 +94,11 @@ slot_event_name(enum slot_event event)
 }
 
 void
-slot_init(struct slot *slot, const char *api, int index)
+slot_init(struct slot *slot, const char *name)
 {
 	memset(slot, 0, sizeof(*slot));
-	slot->api = api;
-	slot->index = index;
+	snprintf(slot->name, sizeof(slot->name), "%s", name);
+	slot->place = -1;
 	slot->state = SLOT_EMPTY;
 	slot->control = -1;
 	slot->notice = -1;
@@ -113,8 +115,7 @@ void
 slot_set_state(struct slot *slot, enum slot_state next, int64_t now_ms, const char *why)
 {
 	ASSERT(slot_may_become(slot->state, next));
-	log_debug("replica %s/%d: %s -> %s (%s)", slot->api, slot->index, slot_state_name(slot->state),
-	    slot_state_name(next), why);
+	log_debug("%s: %s -> %s (%s)", slot->name, slot_state_name(slot->state), slot_state_name(next), why);
 	slot->state = next;
 	slot->since_ms = now_ms;
 }

@@ -1,5 +1,6 @@
 /*
- * slot - the place of one replica, and its life as the supervisor sees it.
+ * slot - the place of one child that is to run all the time (a replica, the activator), and its life as the supervisor
+ * sees it.
  *
  * A slot outlives the processes that fill it. What the supervisor learns about a process is an event; slot_handle looks
  * it up in one table, state x event, sets the next state and says what is to be done about it. Nothing else decides:
@@ -18,10 +19,10 @@
 #include "supervisor/death.h"
 
 enum slot_state {
-	SLOT_EMPTY,    /* no process; ends when one is wanted */
-	SLOT_SPAWNED,  /* forked; ends with exec */
-	SLOT_LOADING,  /* the program runs: interpreter, imports, init(); ends with READY, FAILED, death, timeout */
-	SLOT_READY,    /* takes requests; ends when no longer wanted, or with its death */
+	SLOT_EMPTY,   /* no process; ends when one is wanted */
+	SLOT_SPAWNED, /* forked; ends with exec */
+	SLOT_LOADING, /* the program runs: interpreter, imports, init(); ends with READY, FAILED, death, timeout */
+	SLOT_READY, /* does its work; ends when no longer wanted, or with its death, or when a prediction never ends */
 	SLOT_DRAINING, /* told to finish; ends with its exit or the deadline */
 	SLOT_EXITING,  /* dead or dying; ends when waitpid and the end of the control socket were both seen */
 	SLOT_BACKOFF,  /* no process, and none before the deadline */
@@ -53,21 +54,28 @@ enum slot_action {
 };
 
 struct api_config;
+struct child_kind;
 struct supervisor;
+
+#define SLOT_NAME_MAX 96
 
 struct slot {
 	struct supervisor *supervisor;
-	const struct api_config *config; /* borrowed, like all of the config */
-	const char *api;                 /* its name */
-	int index;                       /* of the replica within the api */
+	const struct child_kind *kind;   /* child.h */
+	char name[SLOT_NAME_MAX];        /* for the log: "replica iris/0" */
+	const struct api_config *config; /* of a replica: borrowed, like all of the config; else NULL */
+	uint32_t api;                    /* of a replica: number of its api */
+	int index;                       /* of a replica, within the api */
+	int place;                       /* of a replica: its place on the board, while there is a process; else -1 */
 	enum slot_state state;
 	int64_t since_ms;       /* when the state was entered */
 	int64_t started_ms;     /* when the process was forked */
 	int64_t ready_since_ms; /* when it became ready; 0: it did not */
 
-	pid_t pid;   /* 0: no process, or it was reaped */
-	int control; /* our end of its control socket, or -1: end seen */
-	int notice;  /* tells when exec has happened (spawn.h), or -1 */
+	const char *program; /* that it runs; borrowed */
+	pid_t pid;           /* 0: no process, or it was reaped */
+	int control;         /* our end of its control socket, or -1: end seen */
+	int notice;          /* tells when exec has happened (spawn.h), or -1 */
 	struct death_evidence evidence;
 	int64_t oom_kills_before; /* the kernel's count at its start, or -1 */
 	struct backoff backoff;
@@ -81,8 +89,8 @@ struct slot {
 const char *slot_state_name(enum slot_state state);
 const char *slot_event_name(enum slot_event event);
 
-/* Start with an empty slot. The owner, the config and the libevent parts are the caller's to set. */
-void slot_init(struct slot *slot, const char *api, int index);
+/* Start with an empty slot. All but its name and state is the caller's to set. */
+void slot_init(struct slot *slot, const char *name);
 
 /* The only writer of slot->state. Says every transition aloud at debug; an illegal one is a bug in the table. */
 void slot_set_state(struct slot *slot, enum slot_state next, int64_t now_ms, const char *why);

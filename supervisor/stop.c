@@ -14,7 +14,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "supervisor/replica.h"
+#include "supervisor/child.h"
 
 #define LEFTOVERS_GRACE_MS 200 /* for those that were killed with their group and are about to be gone */
 #define LEFTOVERS_WAIT_MS  2000
@@ -54,13 +54,14 @@ hurry_all(struct supervisor *supervisor, bool kill)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			replica_hurry(&supervisor->apis[i].slots[k], kill);
+			child_hurry(&supervisor->apis[i].slots[k], kill);
+	child_hurry(&supervisor->activator, kill);
 }
 
 void
 stop_request(struct supervisor *supervisor, const char *reason)
 {
-	struct timeval grace = {.tv_sec = REPLICA_EXIT_GRACE_MS / 1000};
+	struct timeval grace = {.tv_sec = CHILD_EXIT_GRACE_MS / 1000};
 	int n = count_processes(supervisor);
 
 	switch (supervisor->stop_level) {
@@ -100,6 +101,8 @@ stop_is_complete(const struct supervisor *supervisor)
 		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
 			if (supervisor->apis[i].slots[k].state != SLOT_EMPTY)
 				return false;
+	if (supervisor->activator.state != SLOT_EMPTY)
+		return false;
 	return !environment_is_busy(supervisor->environment);
 }
 

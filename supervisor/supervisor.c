@@ -18,6 +18,8 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "supervisor/activator.h"
+#include "supervisor/child.h"
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
 #include "supervisor/stop.h"
@@ -58,6 +60,8 @@ announce(struct supervisor *supervisor)
 		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
 			if (supervisor->apis[i].slots[k].state != SLOT_READY)
 				goto out;
+	if (supervisor->activator.state != SLOT_READY)
+		goto out;
 	supervisor->announced = true;
 	for (size_t l = 0; l < supervisor->n_listeners; l++)
 		for (size_t i = 0; i < supervisor->n_apis; i++) {
@@ -74,6 +78,15 @@ out:
 	free(sample);
 }
 
+static void
+compare_slot(struct slot *slot, bool wanted)
+{
+	if (!wanted)
+		child_unwanted(slot);
+	else if (slot->state == SLOT_EMPTY)
+		child_start(slot);
+}
+
 /* Wanted against observed, for every slot. Level-triggered: it does not matter what happened, nor how often. */
 static void
 compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
@@ -81,16 +94,10 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	struct supervisor *supervisor = arg;
 	bool serving = supervisor->serving && supervisor->stop_level == STOP_NO;
 
-	for (size_t i = 0; i < supervisor->n_apis; i++) {
-		struct api *api = &supervisor->apis[i];
-
-		for (int k = 0; k < api->n_slots; k++) {
-			if (!serving)
-				replica_unwanted(&api->slots[k]);
-			else if (api->slots[k].state == SLOT_EMPTY)
-				replica_start(&api->slots[k]);
-		}
-	}
+	compare_slot(&supervisor->activator, serving);
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
+			compare_slot(&supervisor->apis[i].slots[k], serving);
 	if (serving && !supervisor->announced)
 		announce(supervisor);
 	if (supervisor->stop_level != STOP_NO && stop_is_complete(supervisor))
@@ -100,6 +107,8 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 static struct slot *
 find_slot(struct supervisor *supervisor, pid_t pid)
 {
+	if (supervisor->activator.pid == pid)
+		return &supervisor->activator;
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
 			if (supervisor->apis[i].slots[k].pid == pid)
@@ -122,11 +131,11 @@ reap(struct supervisor *supervisor, pid_t pid)
 	if (waitpid(pid, &status, 0) != pid)
 		return;
 	if (slot)
-		replica_reaped(slot, status);
+		child_reaped(slot, status);
 	else if (environment_owns(supervisor->environment, pid))
 		environment_reaped(supervisor->environment, status);
 	else
-		log_debug("reaped process %d, an orphan", (int)pid);
+		log_debug("reaped process %d: a keeper, or an orphan", (int)pid);
 	supervisor_compare_soon(supervisor);
 }
 
@@ -192,9 +201,9 @@ make_loop(struct supervisor *supervisor)
 	return 0;
 }
 
-/* cortexd-replica lies beside cortexd, or in libexec when installed. */
+/* Our programs lie beside cortexd, or in libexec when installed. The caller frees *ret_path. */
 static int
-find_replica_program(struct supervisor *supervisor, struct error *err)
+find_program(const char *name, char **ret_path, struct error *err)
 {
 	char self[4096], *path[2];
 	ssize_t n;
@@ -205,17 +214,17 @@ find_replica_program(struct supervisor *supervisor, struct error *err)
 		return error_set(err, -errno, "cannot read /proc/self/exe: %s", strerror(errno));
 	self[n] = '\0';
 	length = (int)(strrchr(self, '/') - self);
-	path[0] = xasprintf("%.*s/cortexd-replica", length, self);
-	path[1] = xasprintf("%.*s/../libexec/cortexd/cortexd-replica", length, self);
-	for (size_t i = 0; i < N_ELEMENTS(path) && !supervisor->replica_program; i++)
+	path[0] = xasprintf("%.*s/%s", length, self, name);
+	path[1] = xasprintf("%.*s/../libexec/cortexd/%s", length, self, name);
+	for (size_t i = 0; i < N_ELEMENTS(path) && !*ret_path; i++)
 		if (access(path[i], X_OK) == 0)
-			supervisor->replica_program = xstrdup(path[i]);
-	if (!supervisor->replica_program)
-		error_set(err, -ENOENT, "cannot find the program cortexd-replica: neither \"%s\" nor \"%s\" can be run",
+			*ret_path = xstrdup(path[i]);
+	if (!*ret_path)
+		error_set(err, -ENOENT, "cannot find the program %s: neither \"%s\" nor \"%s\" can be run", name,
 		    path[0], path[1]);
 	free(path[0]);
 	free(path[1]);
-	return supervisor->replica_program ? 0 : -ENOENT;
+	return *ret_path ? 0 : -ENOENT;
 }
 
 /* Replicas inherit the limit; many connections need many descriptors. */
@@ -247,27 +256,36 @@ bind_listeners(struct supervisor *supervisor, struct error *err)
 	return 0;
 }
 
-static void
-make_slots(struct supervisor *supervisor)
+static int
+make_slots(struct supervisor *supervisor, struct error *err)
 {
 	const struct config *config = supervisor->config;
+	int r;
 
+	r = board_init(&supervisor->board, err);
+	if (r < 0)
+		return r;
+	activator_init(supervisor);
 	supervisor->apis = xcalloc(config->n_apis, sizeof(*supervisor->apis));
 	for (size_t i = 0; i < config->n_apis; i++) {
 		const struct compute_config *compute = &config->apis[i].compute;
 		struct api *api = &supervisor->apis[i];
 
+		r = board_add_api(&supervisor->board, compute->max_replicas, err);
+		if (r < 0)
+			return r;
 		api->config = &config->apis[i];
 		api->n_slots = compute->init_replicas;
 		api->slots = xcalloc((size_t)api->n_slots, sizeof(*api->slots));
 		for (int k = 0; k < api->n_slots; k++)
-			replica_init(&api->slots[k], supervisor, api->config, k);
+			replica_init(&api->slots[k], supervisor, (uint32_t)i, api->config, k);
 		supervisor->n_apis++;
 		if (compute->max_replicas > compute->init_replicas)
 			log_info("api \"%s\": the count stays at %d (compute.init_replicas); scaling up to %d "
 				 "(compute.max_replicas) is not supported yet",
 			    api->config->name, compute->init_replicas, compute->max_replicas);
 	}
+	return 0;
 }
 
 /* Everything that replicas need is there: take connections and let the comparison start them. */
@@ -360,15 +378,17 @@ start(struct supervisor *supervisor, struct error *err)
 		return error_set(err, -ENOMEM, "cannot make the event loop: %s", strerror(errno));
 	if (!serve)
 		return find_python(supervisor, r < 0 ? refused.text : NULL, err);
-	r = find_replica_program(supervisor, err);
+	r = find_program("cortexd-replica", &supervisor->replica_program, err);
+	if (r == 0)
+		r = find_program("cortexd-activator", &supervisor->activator_program, err);
 	if (r == 0)
 		r = bind_listeners(supervisor, err);
 	if (r < 0)
 		return r;
 	if (geteuid() == 0)
 		log_warning("predictors run as root; start cortexd as another user to confine them");
-	make_slots(supervisor);
-	return find_python(supervisor, NULL, err);
+	r = make_slots(supervisor, err);
+	return r < 0 ? r : find_python(supervisor, NULL, err);
 }
 
 static void
@@ -376,10 +396,15 @@ done(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			replica_done(&supervisor->apis[i].slots[k]);
+			child_done(&supervisor->apis[i].slots[k]);
 		free(supervisor->apis[i].slots);
 	}
 	free(supervisor->apis);
+	if (supervisor->activator.kind) {
+		child_done(&supervisor->activator);
+		evtimer_del(&supervisor->introduce_event);
+		board_done(&supervisor->board);
+	}
 	environment_free(supervisor->environment);
 	for (size_t i = 0; i < supervisor->n_listeners; i++)
 		listener_done(&supervisor->listeners[i]);
@@ -394,6 +419,7 @@ done(struct supervisor *supervisor)
 	fd_close(&supervisor->reserve_fd);
 	fd_close(&supervisor->state_lock);
 	free(supervisor->replica_program);
+	free(supervisor->activator_program);
 	config_unref(supervisor->config);
 }
 

@@ -1,11 +1,12 @@
 /*
- * supervisor - the parent of all replicas.
+ * supervisor - the parent of all replicas and of the activator.
  *
  * One thread, one libevent loop. What happens (a record, a death, a signal, a deadline) changes what is observed about
  * a slot; after that the supervisor compares every slot with what is wanted and starts or ends the difference. Nothing
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
- * supervisor.c is the loop and the comparison, replica.c the deeds and events of one slot, stop.c the way out.
+ * supervisor.c is the loop and the comparison, child.c the deeds and events of one slot, replica.c and activator.c the two
+ * kinds of children, stop.c the way out.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -13,6 +14,7 @@
 #include <event2/event_struct.h>
 
 #include "common/config.h"
+#include "supervisor/board.h"
 #include "supervisor/environment.h"
 #include "supervisor/listener.h"
 #include "supervisor/slot.h"
@@ -49,10 +51,14 @@ struct supervisor {
 	size_t n_signal_events;
 	struct event compare_event;
 	struct event stop_event;
+	struct event introduce_event;
 
 	int state_lock;
 	int reserve_fd; /* given up when the stop begins, so that the way out never lacks a descriptor */
 	char *replica_program;
+	char *activator_program;
+	struct board board;
+	struct slot activator;
 	struct listener *listeners;
 	size_t n_listeners;
 	struct api *apis;

@@ -9,7 +9,7 @@ TEST_VENV  := build/test-venv
 PYTEST     := $(TEST_VENV)/bin/python -m pytest
 TIME	   ?= 60
 JOBS	   ?= 3
-FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
+FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
 $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
@@ -69,7 +69,7 @@ format: ## bring the C files into the form that lint asks for
 
 coverage: ## line coverage of unit and black-box tests, as text and in build/coverage/index.html (needs gcovr)
 	$(MAKE) COVERAGE=1 check-unit check-blackbox
-	gcovr --root . --filter '(common|http|supervisor|replica)/' --html-details build/coverage/index.html \
+	gcovr --root . --filter '(common|http|supervisor|replica|activator)/' --html-details build/coverage/index.html \
 		--txt - build/coverage/obj
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import time
 import uuid
@@ -87,6 +88,53 @@ def all_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+class Scoreboard:
+    """What the processes of one cortexd see of each other (common/scoreboard.h), read through the supervisor's descriptor."""
+
+    STATES = ("dead", "starting", "idle", "claimed", "busy", "long", "draining")
+    APIS, API, SLOTS, SLOT = 64, 64, 262272, 128
+
+    def __init__(self, pid):
+        self.file = None
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{name}").startswith("/memfd:cortexd-scoreboard"):
+                self.file = open(f"/proc/{pid}/fd/{name}", "rb", buffering=0)
+        assert self.file, "no scoreboard"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.file.close()
+
+    def read(self, offset, form):
+        return struct.unpack(form, os.pread(self.file.fileno(), struct.calcsize(form), offset))
+
+    def connections(self):
+        """Open client connections of all processes together."""
+        return self.read(0, "I")[0]
+
+    def waiting(self, api=0):
+        return self.read(self.APIS + self.API * api, "q")[0]
+
+    def slots(self, api=0):
+        """(state, connections, predictions) of the processes of an api, those that are dead left out."""
+        first, _, used = self.read(self.APIS + self.API * api + 8, "III")
+        found = []
+        for number in range(first, first + used):
+            state, connections, _, predictions = self.read(self.SLOTS + self.SLOT * number, "IIqQ")
+            if self.STATES[state] != "dead":
+                found.append((self.STATES[state], connections, predictions))
+        return found
+
+    def apis(self):
+        """Numbers of the apis that there are."""
+        number = 0
+        while self.read(self.APIS + self.API * number + 12, "I")[0]:
+            yield number
+            number += 1
+
+
 class Cortexd:
     def __init__(self, project, tmp_path, port, binary, number):
         self.write = project
@@ -103,6 +151,7 @@ class Cortexd:
         self.any_error = False
         self.expected_exit = (0,)
         self.killed = False
+        self.still_runs = False
 
     # --- starting ------------------------------------------------------------------------------------------------------
     def start(
@@ -252,6 +301,10 @@ class Cortexd:
         """What exactly is logged does not matter here."""
         self.any_error = True
 
+    def expect_running(self):
+        """A prediction still runs when the test is over."""
+        self.still_runs = True
+
     def expect_exit(self, *codes):
         self.expected_exit = codes
 
@@ -305,10 +358,26 @@ class Cortexd:
             problems.append(f"zombies: {zombies()}")
         if self.base_descriptors is None:
             return
+        self.check_at_rest(problems)
         try:
             wait_until(lambda: descriptors(self.pid) <= self.base_descriptors, "descriptors as before", patience=10)
         except AssertionError:
             problems.append(f"{descriptors(self.pid)} descriptors in the supervisor, {self.base_descriptors} when ready")
+
+    def check_at_rest(self, problems):
+        """Nobody asks for anything any more: every replica is idle, and nobody waits for one."""
+        with Scoreboard(self.pid) as board:
+            at_rest = {"idle", "starting", "long"} if self.still_runs else {"idle", "starting"}
+
+            def states():
+                return {slot[0] for api in board.apis() for slot in board.slots(api)}
+
+            try:
+                wait_until(lambda: states() <= at_rest, "replicas at rest", patience=10)
+                if not self.still_runs:
+                    wait_until(lambda: not any(map(board.waiting, board.apis())), "queues at rest", patience=10)
+            except AssertionError:
+                problems.append(f"not at rest: {[board.slots(api) for api in board.apis()]}")
 
     def check_family(self, problems):
         """cortexd has ended, so nobody of its family may be left; only when it was killed do they get a moment."""

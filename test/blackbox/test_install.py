@@ -12,7 +12,7 @@ pytestmark = pytest.mark.once
 MAKE_ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
-def test_an_installed_cortexd_finds_its_replica_program(start, tmp_path):
+def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
     assert not SANITIZED
     subprocess.run(
         ["make", "-s", "install", f"DESTDIR={tmp_path}/root", "PREFIX=/opt/cortexd"],
@@ -24,6 +24,7 @@ def test_an_installed_cortexd_finds_its_replica_program(start, tmp_path):
     installed = tmp_path / "root" / "opt" / "cortexd"
     assert sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()) == [
         "bin/cortexd",
+        "libexec/cortexd/cortexd-activator",
         "libexec/cortexd/cortexd-replica",
     ]
     cortexd = start("def predict(sample, metadata):\n    return sample\n", binary=installed / "bin" / "cortexd")

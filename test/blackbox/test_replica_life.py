@@ -65,7 +65,8 @@ def begin(cortexd, name):
 def test_ps_tells_who_is_who(start):
     cortexd = start(PID, replicas=3)
     titles = sorted(process_title(pid) for pid in cortexd.children())
-    assert titles == [f"cortexd: replica a/{i} (ready)" for i in range(3)]
+    keepers = [f"cortexd: keeper a/{i}" for i in range(3)]
+    assert titles == ["cortexd: activator (ready)", *keepers, *(f"cortexd: replica a/{i} (ready)" for i in range(3))]
     assert all(process_parent(pid) == cortexd.pid for pid in cortexd.replicas())
     assert os.path.basename(process_title(cortexd.pid)).startswith("cortexd")
 
@@ -76,7 +77,7 @@ def test_each_replica_has_a_process_group_and_only_its_own_descriptors(start):
         assert os.getpgid(pid) == pid
         kept = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
         assert kept[0] == "/dev/null"
-        assert len([target for target in kept.values() if target.startswith("socket:")]) == 2, kept  # control, listener
+        assert len([target for target in kept.values() if target.startswith("socket:")]) == 3, kept  # control, channel, listener
         assert not [target for target in kept.values() if "memfd" in target], kept
 
 
@@ -117,9 +118,8 @@ def test_the_cause_of_a_death_is_told(start, act, cause):
     cortexd = start(f"import os\ndef predict(sample, metadata):\n    if sample == 'die': {act}\n    return sample\n")
     cortexd.expect_error(rf"replica a/0: died after [\d.]+ s: {cause}")
     with cortexd.connect() as connection:
-        connection.send(b'POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"die"')
-        assert connection.closed()
-    assert cortexd.post(1).json() == 1  # waits in the backlog for the next replica
+        assert connection.post("/d/a", "die").status == 500
+        assert connection.post("/d/a", 1).json() == 1  # waits for the next replica
 
 
 def test_a_failing_import_is_shown_and_tried_again_later(start):
@@ -232,8 +232,7 @@ def test_what_a_dead_replica_left_behind_is_cleaned_up(start):
 
     (first,) = wait_until(sleepers, "the helper of the predictor runs")
     with cortexd.connect() as connection:
-        connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1")
-        assert connection.closed()
+        assert connection.post("/d/a", 1).status == 500
     wait_until(lambda: first not in sleepers(), "the helper of the dead replica is gone")
     cortexd.wait_ready(1)
 
@@ -336,8 +335,7 @@ def test_the_stop_timeout_is_kept(start):
 
 def test_a_killed_supervisor_leaves_no_orphans(start):
     cortexd = start(GATE, replicas=3)
-    family = cortexd.family()
-    assert len(family) == 3
+    assert len(cortexd.family()) == 7  # three replicas, their keepers, the activator
     cortexd.kill()
     wait_until(lambda: not cortexd.family(), "the replicas end by themselves")
 

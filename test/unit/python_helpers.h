@@ -30,6 +30,7 @@ test_start_record(void)
 	    .metadata_json = (char *)"{}",
 	    .python = (char *)TEST_PYTHON,
 	    .max_body_bytes = 1 << 20,
+	    .timeout_ms = 60000,
 	    .cpu_millicpu = 2500,
 	    .log_level = LOG_ERROR};
 }

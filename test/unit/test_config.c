@@ -362,7 +362,7 @@ the_largest_config_fits_in_a_start_record(UNUSED void **state)
 	static const char begin[] = "- kind: api\n  name: iris\n  predictor:\n    path: predictor.py\n"
 				    "    env: {A: &e \"\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\\e\"";
 	char *text = xcalloc(1, CONFIG_FILE_MAX), *end = stpcpy(text, begin);
-	struct start_record start = {.replica = 1, .n_listeners = 1, .log_level = LOG_INFO};
+	struct start_record start = {.replica = 1, .n_listeners = 1, .timeout_ms = 1, .log_level = LOG_INFO};
 	struct config *config;
 	char *json;
 

@@ -10,11 +10,15 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/activator_start.h"
 #include "common/record.h"
 #include "common/start_record.h"
+
+static const uint32_t none[2];
 
 static void
 test_records_arrive_in_order_then_the_end(UNUSED void **state)
@@ -37,6 +41,39 @@ test_records_arrive_in_order_then_the_end(UNUSED void **state)
 	close(pair[1]);
 }
 
+/* A descriptor comes with those that have one, and only with those. */
+static void
+test_descriptors_travel_with_their_records(UNUSED void **state)
+{
+	struct record record;
+	int pair[2], pipe_fds[2];
+	char byte = 'x';
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(record_send_numbers(pair[0], RECORD_PEER, 7, 8, pipe_fds[1]), 0);
+	assert_int_equal(record_receive(pair[1], &record), 1);
+	assert_int_equal(record.kind, RECORD_PEER);
+	assert_int_equal(record.numbers[0], 7);
+	assert_int_equal(record.numbers[1], 8);
+	assert_int_equal(fcntl(record.fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(write(record.fd, &byte, 1), 1);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+	close(record.fd);
+	assert_int_equal(record_send_numbers(pair[0], RECORD_PEER, 7, 8, -1), 0);
+	assert_int_equal(record_receive(pair[1], &record), -EBADMSG);
+	assert_int_equal(record_send_numbers(pair[0], RECORD_DRAIN, 1, 0, pipe_fds[1]), 0);
+	close(pipe_fds[1]);
+	assert_int_equal(record_receive(pair[1], &record), -EBADMSG);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 0); /* it was closed */
+	assert_int_equal(record_send_numbers(pair[0], RECORD_GONE, 1, 2, -1), 0);
+	assert_int_equal(record_receive(pair[1], &record), 1);
+	assert_int_equal(record.fd, -1);
+	close(pipe_fds[0]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void
 test_a_long_text_is_cut(UNUSED void **state)
 {
@@ -47,7 +84,7 @@ test_a_long_text_is_cut(UNUSED void **state)
 
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = '\0';
-	length = record_encode(RECORD_FAILED, text, wire);
+	length = record_encode(RECORD_FAILED, none, text, wire);
 	assert_int_equal(length, RECORD_MAX);
 	assert_int_equal(record_decode(wire, length, &record), 0);
 	assert_int_equal(strlen(record.text), RECORD_TEXT_MAX);
@@ -58,14 +95,14 @@ test_bad_records_are_refused(UNUSED void **state)
 {
 	uint8_t wire[RECORD_MAX + 1] = {0};
 	struct record record;
-	size_t length = record_encode(RECORD_FAILED, "abc", wire);
+	size_t length = record_encode(RECORD_FAILED, none, "abc", wire);
 
 	for (size_t n = 0; n < length; n++)
 		assert_int_equal(record_decode(wire, n, &record), -EBADMSG);
 	assert_int_equal(record_decode(wire, length + 1, &record), -EBADMSG);
 	wire[length - 1] = '\0';
 	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
-	length = record_encode(RECORD_FAILED, "abc", wire);
+	length = record_encode(RECORD_FAILED, none, "abc", wire);
 	wire[0] = RECORD_READY; /* carries no text */
 	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
 	wire[0] = 99;
@@ -87,6 +124,8 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .env = env,
 	    .n_env = 2,
 	    .n_listeners = 2,
+	    .slot = 77,
+	    .timeout_ms = 1500,
 	    .max_body_bytes = 1 << 20,
 	    .cpu_millicpu = 200,
 	    .stop_timeout_ms = 30000,
@@ -111,12 +150,50 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_string_equal(got.env[0].value, env[0].value);
 	assert_string_equal(got.env[1].name, "EMPTY");
 	assert_int_equal(got.n_listeners, 2);
+	assert_int_equal(got.slot, 77);
+	assert_int_equal(got.timeout_ms, 1500);
 	assert_int_equal(got.max_body_bytes, 1 << 20);
 	assert_int_equal(got.cpu_millicpu, 200);
 	assert_int_equal(got.stop_timeout_ms, 30000);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_WARNING);
 	start_record_done(&got);
+}
+
+static void
+test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
+{
+	struct activator_api apis[] = {
+	    {(char *)"iris", (char *)"/iris/predict", 60000, 1 << 20, 100},
+	    {(char *)"caf\xc3\xa9", (char *)"/b", 1, 1, 0},
+	};
+	const struct activator_start start = {
+	    .apis = apis,
+	    .n_apis = 2,
+	    .n_listeners = 3,
+	    .stop_timeout_ms = 5000,
+	    .log_format = LOG_JSON,
+	    .log_level = LOG_DEBUG,
+	};
+	struct activator_start got;
+	struct error err;
+	char *json = activator_start_encode(&start);
+
+	assert_int_equal(activator_start_decode(json, strlen(json), &got, &err), 0);
+	assert_int_equal(got.n_apis, 2);
+	assert_string_equal(got.apis[1].name, apis[1].name);
+	assert_string_equal(got.apis[0].endpoint, "/iris/predict");
+	assert_int_equal(got.apis[0].timeout_ms, 60000);
+	assert_int_equal(got.apis[0].max_body_bytes, 1 << 20);
+	assert_int_equal(got.apis[0].max_queue_length, 100);
+	assert_int_equal(got.n_listeners, 3);
+	assert_int_equal(got.stop_timeout_ms, 5000);
+	assert_int_equal(got.log_format, LOG_JSON);
+	assert_int_equal(got.log_level, LOG_DEBUG);
+	activator_start_done(&got);
+	for (size_t cut = 0; cut < strlen(json); cut++)
+		assert_int_equal(activator_start_decode(json, cut, &got, &err), -EBADMSG);
+	free(json);
 }
 
 static void
@@ -137,9 +214,11 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_records_arrive_in_order_then_the_end),
+	    cmocka_unit_test(test_descriptors_travel_with_their_records),
 	    cmocka_unit_test(test_a_long_text_is_cut),
 	    cmocka_unit_test(test_bad_records_are_refused),
 	    cmocka_unit_test(test_a_start_record_survives_the_way),
+	    cmocka_unit_test(test_the_start_record_of_the_activator_survives_the_way),
 	    cmocka_unit_test(test_bad_start_records_are_refused),
 	};
 

@@ -26,7 +26,7 @@ static const struct expected expectations[] = {
     {SLOT_ON_FAILED, {".", "X", "X", "X", "X", "-", "."}},
     {SLOT_ON_NONSENSE, {".", "Xk", "Xk", "Xk", "Xk", "-", "."}},
     {SLOT_ON_UNWANTED, {"-", "Xt", "Xt", "Dd", "-", "-", "E"}},
-    {SLOT_ON_DEADLINE, {".", "Xt", "Xt", ".", "Xt", "-e", "E"}},
+    {SLOT_ON_DEADLINE, {".", "Xt", "Xt", "Xk", "Xt", "-e", "E"}},
     {SLOT_ON_HANGUP, {".", "X", "X", "X", "X", "-", "."}},
     {SLOT_ON_REAPED, {".", "X", "X", "X", "X", "-", "."}},
     {SLOT_ON_FREE, {".", ".", ".", ".", ".", "E", "."}},
@@ -69,7 +69,7 @@ test_every_cell_of_the_table(UNUSED void **unused)
 			assert_int_equal(next, state_of(cell[0], state));
 			if (action_of(cell) == SLOT_DO_BUG)
 				continue;
-			slot_init(&slot, "iris", 3);
+			slot_init(&slot, "replica iris/3");
 			slot.state = state;
 			assert_int_equal(slot_handle(&slot, event, 77), action_of(cell));
 			assert_int_equal(slot.state, next);
@@ -90,7 +90,7 @@ test_a_slot_is_free_only_when_reaped_and_hung_up(UNUSED void **unused)
 {
 	struct slot slot;
 
-	slot_init(&slot, "iris", 0);
+	slot_init(&slot, "replica iris/0");
 	assert_true(slot_is_free(&slot));
 	slot.pid = 42;
 	slot.control = 7;

@@ -1,0 +1,350 @@
+/*
+ * activator - see activator.h.
+ *
+ * The end: told to stop (or alone), it takes no new connection, says "Connection: close" with every answer, gives what is
+ * queued to replicas as long as there are any, answers the rest with 503, and leaves when nobody is connected any more.
+ */
+#include "activator/activator.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/record.h"
+#include "common/title.h"
+#include "http/fixed.h"
+#include "http/limits.h"
+
+#define FLUSH_US         100000 /* how long a status line may wait for company */
+#define OTHER_BODY_MAX   65536  /* bytes of the body of a request that is for no api */
+#define RECORDS_PER_TURN 16
+
+/* ---- requests ---- */
+
+bool
+activator_is_ready(const struct activator *activator)
+{
+	for (size_t i = 0; i < activator->n_apis; i++) {
+		const struct peer *peer;
+		bool ready = false;
+
+		TAILQ_FOREACH(peer, &activator->apis[i].peers, in_api)
+		{
+			enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
+
+			ready = ready ||
+			    (state != REPLICA_DEAD && state != REPLICA_STARTING && state != REPLICA_DRAINING);
+		}
+		if (!ready)
+			return false;
+	}
+	return true;
+}
+
+static void
+on_flush_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct activator *activator = arg;
+
+	activator->flush_armed = false;
+	log_flush();
+}
+
+void
+activator_log_answer(struct activator *activator, const struct api *api, int status, int64_t arrival_ns)
+{
+	static const struct timeval soon = {0, FLUSH_US};
+
+	log_prediction(status, api->config->endpoint, clock_ns() - arrival_ns);
+	if (activator->flush_armed)
+		return;
+	activator->flush_armed = true;
+	evtimer_add(&activator->flush, &soon);
+}
+
+static struct api *
+api_of(struct activator *activator, const struct http_conn *conn)
+{
+	return &activator->apis[conn->route.api];
+}
+
+static uint64_t
+on_head(struct http_conn *conn, void *arg)
+{
+	const struct http_span target = http_conn_request(conn)->target;
+	struct activator *activator = arg;
+
+	conn->route = http_route_find(&activator->routes, http_conn_bytes(conn) + target.offset, target.length);
+	if (conn->route.kind != HTTP_ROUTE_API)
+		return OTHER_BODY_MAX;
+	return (uint64_t)api_of(activator, conn)->config->max_body_bytes;
+}
+
+static void
+on_request(struct http_conn *conn, void *arg)
+{
+	struct activator *activator = arg;
+
+	if (!http_fixed_answer(conn, conn->route.kind == HTTP_ROUTE_READY && activator_is_ready(activator)))
+		queue_add(api_of(activator, conn), conn);
+}
+
+static void
+on_gone(struct http_conn *conn, void *arg)
+{
+	queue_remove(api_of(arg, conn), conn);
+}
+
+/* It may have left, or have shut down its side and wait for the answer. Who has left is never predicted. */
+static void
+on_peer_ended(struct http_conn *conn, UNUSED void *arg)
+{
+	http_conn_probe(conn);
+}
+
+static void
+on_fatal(const char *what, int error, UNUSED void *arg)
+{
+	log_error("%s: %s", what, strerror(error));
+	log_flush();
+	_exit(1);
+}
+
+static const struct http_conns_callbacks callbacks = {
+    .on_head = on_head,
+    .on_request = on_request,
+    .on_gone = on_gone,
+    .on_peer_ended = on_peer_ended,
+    .on_fatal = on_fatal,
+};
+
+/* ---- accepting ---- */
+
+static bool
+may_accept(void *arg)
+{
+	const struct activator *activator = arg;
+
+	return atomic_load_explicit(&activator->scoreboard->connections, memory_order_relaxed) < activator->max_conns;
+}
+
+static bool
+on_accept(int fd, void *arg)
+{
+	struct activator *activator = arg;
+	int r = http_conns_add(&activator->conns, fd);
+
+	if (r < 0)
+		log_warning("out of memory for a connection; closed it");
+	return r > 0;
+}
+
+static void
+arm(struct activator *activator, bool armed)
+{
+	if (armed == activator->armed)
+		return;
+	activator->armed = armed;
+	for (int i = 0; i < activator->n_listeners; i++) {
+		if (!armed)
+			http_listener_disarm(&activator->listeners[i]);
+		else if (http_listener_arm(&activator->listeners[i]) < 0)
+			on_fatal("epoll_ctl", errno, activator);
+	}
+}
+
+void
+activator_consider_listening(struct activator *activator)
+{
+	if (!activator->stopping)
+		arm(activator, activator->n_out == activator->n_peers);
+}
+
+void
+activator_sweep(struct activator *activator)
+{
+	if (activator->stopping)
+		return;
+	for (int i = 0; i < activator->n_listeners; i++)
+		http_listener_sweep(&activator->listeners[i]);
+}
+
+/* ---- stopping ---- */
+
+static void
+stop(struct activator *activator, const char *why)
+{
+	if (activator->stopping)
+		return;
+	log_debug("stopping: %s", why);
+	title_set("cortexd: activator (draining)");
+	activator_sweep(activator);
+	arm(activator, false);
+	activator->stopping = true;
+	for (int i = 0; i < activator->n_listeners; i++)
+		fd_close(&activator->listeners[i].fd);
+}
+
+/* From the supervisor, which does not want to wait any more; or from the kernel, because it is dead. */
+static void
+on_sigterm_cb(UNUSED evutil_socket_t number, UNUSED short what, void *arg)
+{
+	struct activator *activator = arg;
+
+	if (getppid() == activator->parent) {
+		log_flush();
+		_exit(0);
+	}
+}
+
+static void
+on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct activator *activator = arg;
+	struct record record;
+	int r = 1;
+
+	for (int i = 0; i < RECORDS_PER_TURN && r == 1; i++) {
+		r = record_receive(ACTIVATOR_FD_CONTROL, &record);
+		if (r == 1 && record.kind == RECORD_PEER)
+			peer_add(activator, record.numbers[0], record.fd);
+		else if (r == 1 && record.kind == RECORD_DRAIN)
+			stop(activator, "told by the supervisor");
+		else if (r == 1)
+			r = -EBADMSG;
+	}
+	if (r == 1 || r == -EAGAIN)
+		return;
+	if (r < 0)
+		log_error("bad record on the control socket");
+	event_del(&activator->control);
+	alarm((unsigned)MAX(activator->start.stop_timeout_ms / 1000, 1));
+	stop(activator, "the supervisor is gone");
+}
+
+/* After each turn. Nobody will serve what is queued once the last replica is gone. */
+static bool
+is_over(struct activator *activator)
+{
+	if (!activator->stopping)
+		return false;
+	activator->conns.closing = true;
+	if (activator->n_peers > 0)
+		return false;
+	for (size_t i = 0; i < activator->n_apis; i++)
+		queue_refuse_all(&activator->apis[i]);
+	http_conns_close_idle(&activator->conns);
+	return activator->conns.n_open == 0;
+}
+
+/* ---- life ---- */
+
+static int
+read_start(struct activator *activator, struct error *err)
+{
+	char *json = NULL;
+	size_t length;
+	int fd = ACTIVATOR_FD_START, r;
+
+	r = fd_read_all(fd, ACTIVATOR_START_MAX, &json, &length);
+	if (r < 0)
+		return error_set(err, r, "start record: %s", strerror(-r));
+	fd_close(&fd);
+	r = activator_start_decode(json, length, &activator->start, err);
+	free(json);
+	return r;
+}
+
+static void
+make_apis(struct activator *activator)
+{
+	activator->n_apis = activator->start.n_apis;
+	activator->apis = xcalloc(activator->n_apis, sizeof(*activator->apis));
+	for (unsigned i = 0; i < activator->n_apis; i++) {
+		queue_init(&activator->apis[i], activator, i);
+		http_routes_add(&activator->routes, activator->start.apis[i].endpoint, i);
+	}
+}
+
+static void
+make_listeners(struct activator *activator)
+{
+	activator->n_listeners = activator->start.n_listeners;
+	activator->listeners = xcalloc((size_t)activator->n_listeners, sizeof(*activator->listeners));
+	for (int i = 0; i < activator->n_listeners; i++) {
+		struct http_listener *listener = &activator->listeners[i];
+
+		http_listener_init(listener, activator->base, activator->epoll_fd, ACTIVATOR_FD_LISTENER + i);
+		listener->on_accept = on_accept;
+		listener->may_accept = may_accept;
+		listener->on_fatal = on_fatal;
+		listener->arg = activator;
+	}
+}
+
+static uint64_t
+largest_body(const struct activator *activator)
+{
+	int64_t largest = OTHER_BODY_MAX;
+
+	for (size_t i = 0; i < activator->start.n_apis; i++)
+		largest = MAX(largest, activator->start.apis[i].max_body_bytes);
+	return (uint64_t)largest;
+}
+
+int
+activator_init(struct activator *activator, struct error *err)
+{
+	int scoreboard_fd = ACTIVATOR_FD_SCOREBOARD, r;
+
+	memset(activator, 0, sizeof(*activator));
+	activator->parent = getppid();
+	TAILQ_INIT(&activator->peers);
+	http_departure_init(&activator->departure);
+	r = read_start(activator, err);
+	if (r < 0)
+		return r;
+	log_set_format(activator->start.log_format);
+	log_set_level(activator->start.log_level);
+	r = scoreboard_map(scoreboard_fd, &activator->scoreboard);
+	if (r < 0)
+		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
+	fd_close(&scoreboard_fd);
+	activator->max_conns = http_connection_limit();
+	r = http_event_base_new(&activator->base, &activator->epoll_fd, err);
+	if (r == 0)
+		r = http_memory_init(&activator->memory, activator->max_conns + HTTP_RESERVED_FDS,
+		    HTTP_REQUEST_MAX(largest_body(activator)), err);
+	if (r == 0)
+		r = http_conns_init(&activator->conns, activator->base, &activator->memory, &callbacks, activator, err);
+	if (r < 0)
+		return r;
+	activator->conns.n_everywhere = &activator->scoreboard->connections;
+	activator->conns.watches_requests = true;
+	make_apis(activator);
+	make_listeners(activator);
+	evtimer_assign(&activator->flush, activator->base, on_flush_cb, activator);
+	event_assign(
+	    &activator->control, activator->base, ACTIVATOR_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, activator);
+	evsignal_assign(&activator->sigterm, activator->base, SIGTERM, on_sigterm_cb, activator);
+	if (event_add(&activator->control, NULL) < 0 || event_add(&activator->sigterm, NULL) < 0)
+		return error_set(err, -ENOMEM, "cannot watch the control socket");
+	return 0;
+}
+
+void
+activator_run(struct activator *activator)
+{
+	activator_consider_listening(activator);
+	do {
+		if (event_base_loop(activator->base, EVLOOP_ONCE) < 0)
+			on_fatal("epoll_wait", errno, activator);
+		http_conns_reap(&activator->conns);
+	} while (!is_over(activator));
+	log_flush();
+}

@@ -1,0 +1,134 @@
+/*
+ * activator - the process that holds connections and queues requests whenever replicas are busy.
+ *
+ * It owns every connection that no replica can serve at once: moved away from a long prediction, accepted while all
+ * replicas are busy or none is ready, left behind by one that died, or with a request for another api than that of the
+ * replica that accepted it. It reads and parses them, queues complete requests per api in the order of their arrival,
+ * claims an idle replica for the oldest one, and sends it the request with the connection. It answers by itself what needs
+ * no prediction, what waited too long (504), and what is too much (503).
+ *
+ * C only: no Python in this address space. One thread, one loop; it never blocks.
+ *
+ * activator.c is the loop, routing and the way out; queue.c the requests of one api; peer.c the channel to one replica.
+ */
+#ifndef ACTIVATOR_ACTIVATOR_H
+#define ACTIVATOR_ACTIVATOR_H
+
+#include <event2/event_struct.h>
+#include <sys/types.h>
+
+#include "common/activator_start.h"
+#include "common/channel.h"
+#include "common/scoreboard.h"
+#include "http/conn.h"
+#include "http/listener.h"
+
+struct activator;
+
+/* The replicas of an api, and those of its requests that wait. */
+struct api {
+	struct activator *activator;
+	const struct activator_api *config;
+	struct scoreboard_api *words;
+	TAILQ_HEAD(, peer) peers;
+	struct http_conn_list queue; /* complete requests, the oldest first, by in_pending */
+	unsigned n_queued;
+	struct event expire; /* pending while there is a queue: at the deadline of its head */
+	/* How fast its replicas are: predictions since a time not long ago. */
+	int64_t counted_ns;
+	uint64_t counted;
+	double per_second; /* 0: not known */
+};
+
+/* One replica, as long as its channel lasts. */
+struct peer {
+	TAILQ_ENTRY(peer) in_api;
+	TAILQ_ENTRY(peer) in_activator;
+	struct api *api;
+	struct scoreboard_slot *slot;
+	uint32_t slot_number;
+	int channel;
+	struct event event;
+	uint32_t sequence; /* of the last record */
+	bool greeted;      /* it has sent a record on this channel: it reads it */
+	bool out;          /* counts as one that cannot accept */
+	bool broken;       /* cannot be sent to; its end is near */
+};
+
+struct activator {
+	struct event_base *base;
+	int epoll_fd;
+	struct scoreboard *scoreboard;
+	struct http_memory memory;
+	struct http_conns conns;
+	struct http_routes routes;
+	struct http_listener *listeners;
+	int n_listeners;
+	bool armed; /* the listeners */
+	unsigned max_conns;
+
+	struct activator_start start;
+	struct api *apis; /* by their numbers */
+	size_t n_apis;
+	TAILQ_HEAD(, peer) peers;
+	unsigned n_peers, n_out;
+	struct channel_inbox inbox;
+	struct http_departure departure;
+	bool arriving; /* a connection is being taken over: the limits of queues are not for it */
+
+	struct event control;
+	struct event flush;
+	bool flush_armed;
+	struct event sigterm;
+	pid_t parent;
+	bool stopping;
+};
+
+/* Build everything from the descriptors that the process was started with. 0, or a negative errno and err. */
+MUSTCHECK int activator_init(struct activator *activator, struct error *err);
+
+/* Serve until told to stop and all is answered. */
+void activator_run(struct activator *activator);
+
+/* ---- activator.c, for the others ---- */
+
+/* Is there a ready replica for every api? */
+bool activator_is_ready(const struct activator *activator);
+
+/* The state of a replica may have changed: wait for connections exactly while no replica can. */
+void activator_consider_listening(struct activator *activator);
+
+/* Accept what is there, armed or not: a wake-up may have died with its replica, or sleeps behind a long prediction. */
+void activator_sweep(struct activator *activator);
+
+/* A line "<status> POST <endpoint> <ms since arrival>" for a request that was answered here. */
+void activator_log_answer(struct activator *activator, const struct api *api, int status, int64_t arrival_ns);
+
+/* ---- queue.c ---- */
+
+void queue_init(struct api *api, struct activator *activator, unsigned number);
+
+/* A complete request. It is answered at once when there are too many. */
+void queue_add(struct api *api, struct http_conn *conn);
+
+/* Its client has gone. */
+void queue_remove(struct api *api, struct http_conn *conn);
+
+/* Give requests to idle replicas, as many as there are of both. To be called after every record and every new request. */
+void queue_dispatch(struct api *api);
+
+/* 503 for all of them. */
+void queue_refuse_all(struct api *api);
+
+/* ---- peer.c ---- */
+
+/* There is a replica with this slot; the descriptor is taken over. */
+void peer_add(struct activator *activator, uint32_t slot_number, int channel);
+
+/* Claim it: true when it was idle and is ours now. */
+MUSTCHECK bool peer_claim(struct peer *peer);
+
+/* Send it the request of a connection, which it was claimed for. False: it is about to end; the connection is still here. */
+MUSTCHECK bool peer_send(struct peer *peer, struct http_conn *conn);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * peer - the channel to one replica.
+ *
+ * A replica that dies does not end its channel at once: its keeper still sends what it left (replica/keeper.h). The end
+ * comes after that, when every copy of the other side is closed, and it means that all is dealt with: then, and not before,
+ * the replica's slot is DEAD and may be used again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "activator/activator.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/record.h"
+
+#define RECORDS_PER_TURN 64 /* of one channel, before others have their turn */
+
+/* Rule: whether anybody can accept follows from the states, which are looked at when a record says so, and at the end. */
+static void
+look(struct peer *peer)
+{
+	struct activator *activator = peer->api->activator;
+	bool out = !peer->greeted || replica_state_is_out((enum replica_state)atomic_load(&peer->slot->state));
+
+	if (out != peer->out) {
+		peer->out = out;
+		activator->n_out += out ? 1 : -1u;
+	}
+	activator_consider_listening(activator);
+}
+
+/* Everything that it sent was read. */
+static void
+end_peer(struct peer *peer, bool bad)
+{
+	struct activator *activator = peer->api->activator;
+	struct api *api = peer->api;
+
+	event_del(&peer->event);
+	fd_close(&peer->channel);
+	atomic_store(&peer->slot->state, REPLICA_DEAD);
+	look(peer);
+	activator->n_out--;
+	activator->n_peers--;
+	TAILQ_REMOVE(&api->peers, peer, in_api);
+	TAILQ_REMOVE(&activator->peers, peer, in_activator);
+	if (record_send_numbers(ACTIVATOR_FD_CONTROL, RECORD_GONE, peer->slot_number, bad, -1) < 0)
+		log_debug("the supervisor cannot be told");
+	log_debug("replica %s/%u: channel ended", api->config->name, peer->slot->replica);
+	free(peer);
+	activator_consider_listening(activator);
+	activator_sweep(activator);
+	queue_dispatch(api);
+}
+
+static void
+take_connections(struct peer *peer, const struct channel_record *record, const int *fds)
+{
+	struct activator *activator = peer->api->activator;
+	const uint8_t *bytes = record->bytes;
+
+	for (unsigned i = 0; i < record->n_conns; i++) {
+		const struct channel_conn *conn = &record->conns[i];
+
+		if (conn->state == CHANNEL_CONN_FAILED)
+			log_warning("500 POST %s: replica %s/%u died while it ran this prediction",
+			    peer->api->config->endpoint, peer->api->config->name, peer->slot->replica);
+		activator->arriving = conn->arrival_ns != 0;
+		http_conns_arrive(&activator->conns, conn, fds[i], bytes);
+		activator->arriving = false;
+		bytes += conn->n_request + conn->n_answer;
+	}
+}
+
+/* False: it has no sense, coming from a replica. */
+static bool
+take_record(struct peer *peer, const struct channel_record *record, const int *fds)
+{
+	bool had = record->again && record->sequence <= peer->sequence;
+
+	if (!record->again && record->sequence != 0)
+		peer->sequence = record->sequence;
+	peer->greeted = true;
+	switch (record->kind) {
+	case CHANNEL_REQUEST:
+		close(fds[0]);
+		return false;
+	case CHANNEL_MOVE:
+		if (!had)
+			take_connections(peer, record, fds);
+		for (unsigned i = 0; had && i < record->n_conns; i++)
+			close(fds[i]); /* a second descriptor of what came with the first record */
+		break;
+	case CHANNEL_LONG:
+		look(peer);
+		activator_sweep(peer->api->activator);
+		break;
+	case CHANNEL_IDLE:
+		break;
+	}
+	return true;
+}
+
+static void
+on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct peer *peer = arg;
+	struct activator *activator = peer->api->activator;
+	struct channel_record record;
+	int fds[CHANNEL_CONNS_MAX], r = 1;
+
+	for (int i = 0; r == 1 && i < RECORDS_PER_TURN; i++) {
+		r = channel_receive(peer->channel, &activator->inbox, &record, fds);
+		if (r == 1) {
+			bool good = take_record(peer, &record, fds);
+
+			channel_release(&activator->inbox, &record);
+			if (!good)
+				r = -EBADMSG;
+		}
+	}
+	if (r == 1 || r == -EAGAIN) {
+		look(peer);
+		queue_dispatch(peer->api);
+		return;
+	}
+	if (r < 0)
+		log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config->name,
+		    peer->slot->replica);
+	end_peer(peer, r < 0);
+}
+
+void
+peer_add(struct activator *activator, uint32_t slot_number, int channel)
+{
+	struct scoreboard_slot *slot;
+	struct peer *peer;
+
+	if (slot_number >= SCOREBOARD_SLOTS_MAX || activator->scoreboard->slots[slot_number].api >= activator->n_apis) {
+		log_error("a replica in slot %u of api %u, which there is not", slot_number,
+		    slot_number < SCOREBOARD_SLOTS_MAX ? activator->scoreboard->slots[slot_number].api : 0);
+		close(channel);
+		return;
+	}
+	slot = &activator->scoreboard->slots[slot_number];
+	peer = xcalloc(1, sizeof(*peer));
+	peer->api = &activator->apis[slot->api];
+	peer->slot = slot;
+	peer->slot_number = slot_number;
+	peer->channel = channel;
+	peer->out = true;
+	TAILQ_INSERT_TAIL(&peer->api->peers, peer, in_api);
+	TAILQ_INSERT_TAIL(&activator->peers, peer, in_activator);
+	activator->n_peers++;
+	activator->n_out++;
+	event_assign(&peer->event, activator->base, channel, EV_READ | EV_PERSIST, on_channel_cb, peer);
+	if (event_add(&peer->event, NULL) < 0) {
+		log_error("cannot watch the channel of a replica");
+		end_peer(peer, true);
+		return;
+	}
+	activator_consider_listening(activator);
+}
+
+bool
+peer_claim(struct peer *peer)
+{
+	uint32_t idle = REPLICA_IDLE;
+
+	return atomic_compare_exchange_strong(&peer->slot->state, &idle, REPLICA_CLAIMED);
+}
+
+bool
+peer_send(struct peer *peer, struct http_conn *conn)
+{
+	struct http_departure *departure = &peer->api->activator->departure;
+	int r;
+
+	if (!http_departure_add(departure, conn))
+		return false;
+	r = http_departure_send(departure, peer->channel, CHANNEL_REQUEST, 1, false);
+	if (r == 0)
+		return true;
+	/* It dies. It stays CLAIMED until its end is read: put back to IDLE it would be claimed for ever. */
+	if (r != -EPIPE)
+		log_warning("replica %s/%u: cannot send it a request", peer->api->config->name, peer->slot->replica);
+	peer->broken = true;
+	return false;
+}

@@ -1,0 +1,104 @@
+/*
+ * activator_start - see activator_start.h.
+ */
+#include "common/activator_start.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *
+activator_start_encode(const struct activator_start *start)
+{
+	json_t *root, *apis = json_array();
+	char *text;
+
+	for (size_t i = 0; i < start->n_apis; i++) {
+		const struct activator_api *api = &start->apis[i];
+
+		json_array_append_new(apis,
+		    json_pack("{ss ss sI sI si}", "name", api->name, "endpoint", api->endpoint, "timeout_ms",
+			(json_int_t)api->timeout_ms, "max_body_bytes", (json_int_t)api->max_body_bytes,
+			"max_queue_length", api->max_queue_length));
+	}
+	root = json_pack("{so si sI ss ss}", "apis", apis, "n_listeners", start->n_listeners, "stop_timeout_ms",
+	    (json_int_t)start->stop_timeout_ms, "log_format", log_format_name(start->log_format), "log_level",
+	    log_level_name(start->log_level));
+	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
+	text = json_dumps(root, JSON_COMPACT);
+	ASSERT(text);
+	json_decref(root);
+	return text;
+}
+
+static int
+decode_api(json_t *object, struct activator_api *ret_api, struct error *err)
+{
+	json_int_t timeout, max_body;
+	const char *name, *endpoint;
+	json_error_t json_error;
+
+	if (json_unpack_ex(object, &json_error, JSON_STRICT, "{ss ss sI sI si}", "name", &name, "endpoint", &endpoint,
+		"timeout_ms", &timeout, "max_body_bytes", &max_body, "max_queue_length",
+		&ret_api->max_queue_length) < 0)
+		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
+	if (timeout < 1 || max_body < 1 || ret_api->max_queue_length < 0 || *endpoint != '/')
+		return error_set(err, -EBADMSG, "start record: a value is out of range");
+	ret_api->timeout_ms = timeout;
+	ret_api->max_body_bytes = max_body;
+	ret_api->name = xstrdup(name);
+	ret_api->endpoint = xstrdup(endpoint);
+	return 0;
+}
+
+int
+activator_start_decode(const char *json, size_t length, struct activator_start *ret_start, struct error *err)
+{
+	struct activator_start start = {.apis = NULL};
+	const char *format, *level;
+	json_error_t json_error;
+	json_int_t stop_timeout;
+	json_t *root, *apis;
+	int r;
+
+	root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
+	if (!root)
+		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
+	if (json_unpack_ex(root, &json_error, JSON_STRICT, "{so si sI ss ss}", "apis", &apis, "n_listeners",
+		&start.n_listeners, "stop_timeout_ms", &stop_timeout, "log_format", &format, "log_level", &level) < 0) {
+		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
+		goto out;
+	}
+	start.stop_timeout_ms = stop_timeout;
+	start.apis = xcalloc(json_array_size(apis), sizeof(*start.apis));
+	r = json_is_array(apis) ? 0 : error_set(err, -EBADMSG, "start record: apis is not a list");
+	for (size_t i = 0; r == 0 && i < json_array_size(apis); i++) {
+		r = decode_api(json_array_get(apis, i), &start.apis[start.n_apis], err);
+		start.n_apis += r == 0;
+	}
+	if (r < 0)
+		goto out;
+	if (!log_format_parse(format, &start.log_format) || !log_level_parse(level, &start.log_level) ||
+	    start.n_listeners < 1 || start.n_listeners > 64 || stop_timeout < 0) {
+		r = error_set(err, -EBADMSG, "start record: a value is out of range");
+		goto out;
+	}
+	*ret_start = start;
+	memset(&start, 0, sizeof(start));
+out:
+	activator_start_done(&start);
+	json_decref(root);
+	return r;
+}
+
+void
+activator_start_done(struct activator_start *start)
+{
+	for (size_t i = 0; i < start->n_apis; i++) {
+		free(start->apis[i].name);
+		free(start->apis[i].endpoint);
+	}
+	free(start->apis);
+	memset(start, 0, sizeof(*start));
+}

@@ -1,0 +1,46 @@
+/*
+ * activator_start - all that the activator must know to begin, as one JSON text in a sealed memfd (see start_record.h).
+ */
+#ifndef COMMON_ACTIVATOR_START_H
+#define COMMON_ACTIVATOR_START_H
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/util.h"
+
+/* The descriptors that the activator is started with. */
+enum {
+	ACTIVATOR_FD_CONTROL = 3,    /* record.h */
+	ACTIVATOR_FD_START = 4,      /* the start record; closed after reading */
+	ACTIVATOR_FD_SCOREBOARD = 5, /* scoreboard.h; closed once it is mapped */
+	ACTIVATOR_FD_LISTENER = 6,   /* the first of n_listeners, in the order of server.listen */
+};
+
+#define ACTIVATOR_START_MAX (16 << 20) /* bytes of JSON */
+
+struct activator_api {
+	char *name;
+	char *endpoint; /* canonical */
+	int64_t timeout_ms;
+	int64_t max_body_bytes;
+	int max_queue_length;
+};
+
+struct activator_start {
+	struct activator_api *apis; /* in the order of their numbers on the scoreboard */
+	size_t n_apis;
+	int n_listeners;
+	int64_t stop_timeout_ms; /* an activator that lost its supervisor ends itself after this */
+	enum log_format log_format;
+	enum log_level log_level;
+};
+
+/* The JSON text; the caller frees it. */
+char *activator_start_encode(const struct activator_start *start);
+
+/* Build *ret_start from JSON text (release with activator_start_done). 0, or -EBADMSG and err; any bytes are safe. */
+MUSTCHECK int activator_start_decode(
+    const char *json, size_t length, struct activator_start *ret_start, struct error *err);
+void activator_start_done(struct activator_start *start);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * link - see link.h.
+ */
+#include "replica/link.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+
+void
+link_init(struct link *link, struct scoreboard *scoreboard, uint32_t slot, struct keeper *keeper, int channel)
+{
+	memset(link, 0, sizeof(*link));
+	link->scoreboard = scoreboard;
+	link->slot = &scoreboard->slots[slot];
+	link->api = &scoreboard->apis[link->slot->api];
+	link->keeper = keeper;
+	link->channel = channel;
+	http_departure_init(&link->departure);
+}
+
+void
+link_set_channel(struct link *link, int channel)
+{
+	fd_close(&link->channel);
+	link->channel = channel;
+	link->sequence = 0;
+	atomic_store(&link->keeper->channel, channel);
+}
+
+bool
+link_swap_state(struct link *link, enum replica_state from, enum replica_state to)
+{
+	uint32_t expected = from;
+
+	return atomic_compare_exchange_strong(&link->slot->state, &expected, to);
+}
+
+/* The activator is gone, or does not read: do without it. The descriptor stays ours until there is a new one. */
+static void
+went_down(int error)
+{
+	if (error != -EPIPE)
+		log_warning("cannot send to the activator: %s", strerror(-error));
+}
+
+void
+link_send_note(struct link *link, enum channel_kind kind)
+{
+	const struct channel_message message = {.kind = kind, .sequence = link->sequence + 1};
+	int r;
+
+	if (!link_is_up(link))
+		return;
+	r = channel_send(link->channel, &message, true);
+	if (r < 0)
+		went_down(r);
+	else
+		link->sequence++;
+}
+
+bool
+link_flush(struct link *link)
+{
+	int r;
+
+	if (link->departure.parcel.n == 0)
+		return true;
+	if (!link_is_up(link)) {
+		http_departure_cancel(&link->departure);
+		return false;
+	}
+	r = http_departure_send(&link->departure, link->channel, CHANNEL_MOVE, link->sequence + 1, true);
+	if (r < 0) {
+		went_down(r);
+		return false;
+	}
+	link->sequence++;
+	return true;
+}
+
+bool
+link_move(struct link *link, struct http_conn *conn)
+{
+	if (http_departure_add(&link->departure, conn))
+		return true;
+	return link_flush(link) && http_departure_add(&link->departure, conn);
+}
+
+int
+link_receive(struct link *link, struct channel_record *ret_record, int ret_fds[CHANNEL_CONNS_MAX])
+{
+	if (!link_is_up(link))
+		return -EAGAIN;
+	return channel_receive(link->channel, &link->keeper->inbox, ret_record, ret_fds);
+}

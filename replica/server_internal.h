@@ -1,0 +1,100 @@
+/*
+ * server_internal - struct server, and what server.c, moving.c and children.c need of each other.
+ */
+#ifndef REPLICA_SERVER_INTERNAL_H
+#define REPLICA_SERVER_INTERNAL_H
+
+#include <event2/event_struct.h>
+
+#include "common/start_record.h"
+#include "http/conn.h"
+#include "http/listener.h"
+#include "replica/keeper.h"
+#include "replica/link.h"
+#include "replica/predictor.h"
+#include "replica/server.h"
+#include "replica/turn.h"
+
+struct server {
+	struct event_base *base;
+	int epoll_fd;
+	struct scoreboard *scoreboard;
+	struct http_memory memory;
+	struct http_conns conns;
+	struct http_listener *listeners;
+	int n_listeners;
+	unsigned max_conns;
+	struct keeper *keeper;
+	struct link link;
+	struct turn turn;
+
+	/* who has the turn */
+	struct http_conn_list pending; /* complete requests for predict, the next one first */
+	unsigned n_pending;
+	struct http_conn *current; /* whose prediction runs, or NULL */
+
+	/* the main thread's own */
+	enum replica_state mine; /* the state that it knows to have stored last */
+	bool received;           /* a REQUEST came since IDLE was stored */
+	bool served_own;         /* a request was served since the last offer */
+	int64_t blocked_ns;      /* when it last waited for something to happen */
+	int64_t shared_ns;       /* when it last gave connections away */
+	int64_t predict_ns;      /* how long predictions take, roughly */
+	bool draining;
+	int exit_status;
+
+	struct event control;
+	struct event channel;
+	struct event drain;
+	struct event flush;
+	bool flush_armed;
+	int drain_fd; /* eventfd: written by the SIGTERM handler */
+
+	const char *api;
+	int replica;
+	const char *endpoint;
+	size_t endpoint_length;
+	uint64_t max_body_bytes;
+	int64_t timeout_ns;
+	unsigned stop_timeout_s;
+	struct http_routes routes; /* of this api alone */
+	struct predictor *predictor;
+};
+
+/* ---- server.c ---- */
+
+/* The queue of complete requests. */
+void server_pend(struct server *server, struct http_conn *conn);
+void server_unpend(struct server *server, struct http_conn *conn);
+
+/* ---- moving.c: by whoever has the turn ---- */
+
+/* Callbacks of the turn. */
+void moving_evacuate(void *arg);
+void moving_time_out(void *arg);
+
+/* Answer a request whose deadline has passed: 504. */
+void moving_answer_late(struct server *server, struct http_conn *conn);
+
+/* Give all connections to the activator. False: the link is down, and some are still here. */
+MUSTCHECK bool moving_leave(struct server *server);
+
+/* Give one connection to the activator, which may have a request in pending. False: it stays. */
+bool moving_send(struct server *server, struct http_conn *conn);
+
+/* Between two turns of the loop: when other replicas are idle, let them have some of ours. */
+void moving_share(struct server *server, int64_t now_ns);
+
+/* ---- children.c ---- */
+
+/* From now on a process that the predictor forks keeps nothing of ours, and a SIGTERM is a drain. */
+MUSTCHECK int children_watch(struct server *server, struct error *err);
+void children_handle_sigterm(void);
+
+/* The server is about to be freed. */
+void children_unwatch(void);
+
+/* A child that the predictor forked has come out of the predictor: end it, it must not go on as if it were the replica. */
+void children_end_here(const char *function);
+
+#endif

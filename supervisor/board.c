@@ -1,0 +1,96 @@
+/*
+ * board - see board.h.
+ */
+#include "supervisor/board.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fd.h"
+
+#define SPARE 16 /* places of an api beyond its replicas: processes whose end is being dealt with */
+
+int
+board_init(struct board *board, struct error *err)
+{
+	int r;
+
+	memset(board, 0, sizeof(*board));
+	board->fd = -1;
+	r = scoreboard_new(&board->scoreboard, &board->fd);
+	if (r < 0)
+		return error_set(err, r, "cannot make the scoreboard: %s", strerror(-r));
+	return 0;
+}
+
+void
+board_done(struct board *board)
+{
+	for (uint32_t i = 0; i < board->n_places; i++)
+		fd_close(&board->places[i].channel);
+	free(board->places);
+	scoreboard_unmap(board->scoreboard);
+	fd_close(&board->fd);
+	memset(board, 0, sizeof(*board));
+	board->fd = -1;
+}
+
+int
+board_add_api(struct board *board, int max_replicas, struct error *err)
+{
+	uint32_t n = (uint32_t)max_replicas + SPARE;
+	struct scoreboard_api *api = &board->scoreboard->apis[board->n_apis];
+
+	if (board->n_apis == SCOREBOARD_APIS_MAX)
+		return error_set(err, -ENOSPC, "more than %d apis", SCOREBOARD_APIS_MAX);
+	if (n > SCOREBOARD_SLOTS_MAX - board->n_places)
+		return error_set(err, -ENOSPC,
+		    "too many replicas: compute.max_replicas of all apis, plus %d for each api, may be %d together",
+		    SPARE, SCOREBOARD_SLOTS_MAX);
+	board->places = xrealloc(board->places, board->n_places + n, sizeof(*board->places));
+	for (uint32_t i = 0; i < n; i++)
+		board->places[board->n_places + i] = (struct place){.channel = -1};
+	api->first_slot = board->n_places;
+	api->n_slots = n;
+	board->n_places += n;
+	board->n_apis++;
+	return 0;
+}
+
+int
+board_take(struct board *board, uint32_t api_number, uint32_t replica, struct slot *slot)
+{
+	struct scoreboard_api *api = &board->scoreboard->apis[api_number];
+
+	for (uint32_t i = 0; i < api->n_slots; i++) {
+		struct place *place = &board->places[api->first_slot + i];
+		struct scoreboard_slot *words = &board->scoreboard->slots[api->first_slot + i];
+
+		if (place->state != PLACE_FREE)
+			continue;
+		place->state = PLACE_WAITING;
+		place->slot = slot;
+		words->api = api_number;
+		words->replica = replica;
+		atomic_store(&words->connections, 0);
+		atomic_store(&words->idle_since_ns, 0);
+		atomic_store(&words->predictions, 0);
+		atomic_store(&words->state, REPLICA_STARTING);
+		if (i >= atomic_load(&api->n_used))
+			atomic_store(&api->n_used, i + 1);
+		return (int)(api->first_slot + i);
+	}
+	return -ENOSPC;
+}
+
+void
+board_release(struct board *board, uint32_t number)
+{
+	struct place *place = &board->places[number];
+
+	atomic_store(&board->scoreboard->slots[number].state, REPLICA_DEAD);
+	fd_close(&place->channel);
+	place->state = PLACE_FREE;
+	place->slot = NULL;
+}

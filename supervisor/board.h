@@ -1,0 +1,52 @@
+/*
+ * board - the supervisor's side of the scoreboard (common/scoreboard.h): who has which slot of it.
+ *
+ * Not to be confused with the supervisor's own slots (slot.h), which outlive processes: a place of the board belongs to one
+ * process, from before its fork until the activator has dealt with what it left. So there are some more places than
+ * replicas.
+ *
+ * A place also remembers the activator's end of the replica's channel, until there is an activator to give it to.
+ */
+#ifndef SUPERVISOR_BOARD_H
+#define SUPERVISOR_BOARD_H
+
+#include "common/error.h"
+#include "common/scoreboard.h"
+#include "common/util.h"
+
+struct slot;
+
+enum place_state {
+	PLACE_FREE,
+	PLACE_WAITING, /* the activator does not know the replica yet */
+	PLACE_GIVEN,   /* it does, and will say when it has dealt with its end */
+};
+
+struct place {
+	enum place_state state;
+	int channel;       /* WAITING: the activator's end; else -1 */
+	struct slot *slot; /* of the process, NULL once it is gone */
+};
+
+struct board {
+	struct scoreboard *scoreboard;
+	int fd; /* for children */
+	struct place *places;
+	uint32_t n_places; /* in the ranges of all apis */
+	uint32_t n_apis;
+};
+
+/* 0, or a negative errno and err. */
+MUSTCHECK int board_init(struct board *board, struct error *err);
+void board_done(struct board *board);
+
+/* The next api gets room for so many replicas, and some for those that are on their way out. 0, or -ENOSPC and err. */
+MUSTCHECK int board_add_api(struct board *board, int max_replicas, struct error *err);
+
+/* A free place of an api, cleared and in state STARTING; or -ENOSPC. */
+MUSTCHECK int board_take(struct board *board, uint32_t api, uint32_t replica, struct slot *slot);
+
+/* Nothing refers to the place any more. */
+void board_release(struct board *board, uint32_t number);
+
+#endif
