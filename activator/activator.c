@@ -21,6 +21,7 @@
 #include "http/limits.h"
 
 #define FLUSH_US         100000 /* how long a status line may wait for company */
+#define DISARM_US        20000  /* how long the listeners are waited for after a replica can do it again */
 #define OTHER_BODY_MAX   65536  /* bytes of the body of a request that is for no api */
 #define RECORDS_PER_TURN 16
 
@@ -158,11 +159,26 @@ arm(struct activator *activator, bool armed)
 	}
 }
 
+static void
+on_disarm_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	arm(arg, false);
+}
+
+/* Replicas that run one long prediction after the other are idle for moments only: those are not worth the system calls. */
 void
 activator_consider_listening(struct activator *activator)
 {
-	if (!activator->stopping)
-		arm(activator, activator->n_out == activator->n_peers);
+	static const struct timeval moment = {0, DISARM_US};
+
+	if (activator->stopping)
+		return;
+	if (activator->n_out == activator->n_peers) {
+		evtimer_del(&activator->disarm);
+		arm(activator, true);
+	} else if (activator->armed && !evtimer_pending(&activator->disarm, NULL)) {
+		evtimer_add(&activator->disarm, &moment);
+	}
 }
 
 void
@@ -184,6 +200,7 @@ stop(struct activator *activator, const char *why)
 	log_debug("stopping: %s", why);
 	title_set("cortexd: activator (draining)");
 	activator_sweep(activator);
+	evtimer_del(&activator->disarm);
 	arm(activator, false);
 	activator->stopping = true;
 	for (int i = 0; i < activator->n_listeners; i++)
@@ -328,6 +345,7 @@ activator_init(struct activator *activator, struct error *err)
 	activator->conns.watches_requests = true;
 	make_apis(activator);
 	make_listeners(activator);
+	evtimer_assign(&activator->disarm, activator->base, on_disarm_cb, activator);
 	evtimer_assign(&activator->flush, activator->base, on_flush_cb, activator);
 	event_assign(
 	    &activator->control, activator->base, ACTIVATOR_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, activator);

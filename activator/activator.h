@@ -33,7 +33,8 @@ struct api {
 	TAILQ_HEAD(, peer) peers;
 	struct http_conn_list queue; /* complete requests, the oldest first, by in_pending */
 	unsigned n_queued;
-	struct event expire; /* pending while there is a queue: at the deadline of its head */
+	struct event expire;   /* pending while there is a queue: at the deadline of its head */
+	struct event overflow; /* pending while the queue is longer than it may be for more than a moment */
 	/* How fast its replicas are: predictions since a time not long ago. */
 	int64_t counted_ns;
 	uint64_t counted;
@@ -52,6 +53,8 @@ struct peer {
 	uint32_t sequence; /* of the last record */
 	bool greeted;      /* it has sent a record on this channel: it reads it */
 	bool out;          /* counts as one that cannot accept */
+	bool was_long;     /* its last prediction was long, as far as we know */
+	bool presumed;     /* so its present one was presumed to be long as well */
 	bool broken;       /* cannot be sent to; its end is near */
 };
 
@@ -64,7 +67,8 @@ struct activator {
 	struct http_routes routes;
 	struct http_listener *listeners;
 	int n_listeners;
-	bool armed; /* the listeners */
+	bool armed;          /* the listeners */
+	struct event disarm; /* pending while replicas can accept again */
 	unsigned max_conns;
 
 	struct activator_start start;
@@ -95,7 +99,7 @@ void activator_run(struct activator *activator);
 /* Is there a ready replica for every api? */
 bool activator_is_ready(const struct activator *activator);
 
-/* The state of a replica may have changed: wait for connections exactly while no replica can. */
+/* The state of a replica may have changed: wait for connections while no replica can, and a moment longer. */
 void activator_consider_listening(struct activator *activator);
 
 /* Accept what is there, armed or not: a wake-up may have died with its replica, or sleeps behind a long prediction. */
@@ -108,7 +112,7 @@ void activator_log_answer(struct activator *activator, const struct api *api, in
 
 void queue_init(struct api *api, struct activator *activator, unsigned number);
 
-/* A complete request. It is answered at once when there are too many. */
+/* A complete request. It is refused a moment later if there are too many. */
 void queue_add(struct api *api, struct http_conn *conn);
 
 /* Its client has gone. */

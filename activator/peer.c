@@ -14,20 +14,31 @@
 #include "common/log.h"
 #include "common/record.h"
 
-#define RECORDS_PER_TURN 64 /* of one channel, before others have their turn */
-
-/* Rule: whether anybody can accept follows from the states, which are looked at when a record says so, and at the end. */
+/*
+ * Rule: whether anybody can accept follows from the states, which are looked at when a record says so, and at the end. One
+ * that is sent a request after a long prediction is presumed to begin another one, and told so: it takes the state LONG by
+ * itself, and need not send a record for it.
+ */
 static void
-look(struct peer *peer)
+set_out(struct peer *peer, bool out)
 {
 	struct activator *activator = peer->api->activator;
-	bool out = !peer->greeted || replica_state_is_out((enum replica_state)atomic_load(&peer->slot->state));
 
 	if (out != peer->out) {
 		peer->out = out;
 		activator->n_out += out ? 1 : -1u;
 	}
 	activator_consider_listening(activator);
+}
+
+static enum replica_state
+look(struct peer *peer)
+{
+	enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
+
+	peer->was_long = peer->was_long || state == REPLICA_LONG;
+	set_out(peer, !peer->greeted || replica_state_is_out(state));
+	return state;
 }
 
 /* Everything that it sent was read. */
@@ -40,7 +51,7 @@ end_peer(struct peer *peer, bool bad)
 	event_del(&peer->event);
 	fd_close(&peer->channel);
 	atomic_store(&peer->slot->state, REPLICA_DEAD);
-	look(peer);
+	set_out(peer, true);
 	activator->n_out--;
 	activator->n_peers--;
 	TAILQ_REMOVE(&api->peers, peer, in_api);
@@ -93,42 +104,41 @@ take_record(struct peer *peer, const struct channel_record *record, const int *f
 			close(fds[i]); /* a second descriptor of what came with the first record */
 		break;
 	case CHANNEL_LONG:
-		look(peer);
-		activator_sweep(peer->api->activator);
-		break;
+		break; /* what it says is on the scoreboard */
 	case CHANNEL_IDLE:
+		if (peer->presumed) /* it has kept its connection: either it was short, or there was nobody to give it to */
+			peer->was_long = false;
 		break;
 	}
 	return true;
 }
 
+/* One record: there is rarely more, and if there is, the next turn of the loop has it. */
 static void
 on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct peer *peer = arg;
 	struct activator *activator = peer->api->activator;
 	struct channel_record record;
-	int fds[CHANNEL_CONNS_MAX], r = 1;
+	int fds[CHANNEL_CONNS_MAX], r;
 
-	for (int i = 0; r == 1 && i < RECORDS_PER_TURN; i++) {
-		r = channel_receive(peer->channel, &activator->inbox, &record, fds);
-		if (r == 1) {
-			bool good = take_record(peer, &record, fds);
-
-			channel_release(&activator->inbox, &record);
-			if (!good)
-				r = -EBADMSG;
-		}
+	r = channel_receive(peer->channel, &activator->inbox, &record, fds);
+	if (r == 1) {
+		if (!take_record(peer, &record, fds))
+			r = -EBADMSG;
+		channel_release(&activator->inbox, &record);
 	}
-	if (r == 1 || r == -EAGAIN) {
-		look(peer);
+	if (r == 1) {
+		peer->presumed = false;
+		if (look(peer) == REPLICA_LONG)
+			activator_sweep(activator);
 		queue_dispatch(peer->api);
-		return;
+	} else if (r != -EAGAIN) {
+		if (r < 0)
+			log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config->name,
+			    peer->slot->replica);
+		end_peer(peer, r < 0);
 	}
-	if (r < 0)
-		log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config->name,
-		    peer->slot->replica);
-	end_peer(peer, r < 0);
 }
 
 void
@@ -179,9 +189,14 @@ peer_send(struct peer *peer, struct http_conn *conn)
 
 	if (!http_departure_add(departure, conn))
 		return false;
-	r = http_departure_send(departure, peer->channel, CHANNEL_REQUEST, 1, false);
-	if (r == 0)
+	peer->presumed = peer->was_long;
+	r = http_departure_send(
+	    departure, peer->channel, CHANNEL_REQUEST, 1, peer->presumed ? CHANNEL_PRESUMED_LONG : 0, false);
+	if (r == 0) {
+		if (peer->presumed)
+			set_out(peer, true);
 		return true;
+	}
 	/* It dies. It stays CLAIMED until its end is read: put back to IDLE it would be claimed for ever. */
 	if (r != -EPIPE)
 		log_warning("replica %s/%u: cannot send it a request", peer->api->config->name, peer->slot->replica);

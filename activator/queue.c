@@ -2,7 +2,9 @@
  * queue - the requests of one api that wait for a replica.
  *
  * Sorted by arrival: what comes from a replica had arrived there before. The limit is for new requests only; one that was
- * accepted into the system once is never refused because of where it waits.
+ * accepted into the system once is never refused because of where it waits. And it is a limit to waiting: requests that
+ * find the queue full are refused only if they have no place in it a moment later. When a replica with a thousand busy
+ * clients hands them away because of one slow prediction, all of them ask here at once, and are served in no time.
  *
  * Rule (docs/dataplane.md): `waiting` on the scoreboard is the arrival of the head, stored before the states are scanned a
  * second time, and each time the head changes. A replica stores its state and then loads `waiting`. So one of the two sees
@@ -18,6 +20,7 @@
 
 #define COUNT_NS        1000000000 /* over which the rate of predictions is measured */
 #define RETRY_AFTER_MAX 60
+#define OVERFLOW_NS     100000000 /* how long a new request may stand behind a full queue */
 
 /* ---- answers ---- */
 
@@ -147,6 +150,36 @@ on_expire_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	arm_expire(api);
 }
 
+static void
+arm_overflow(struct api *api)
+{
+	static const struct timeval moment = {0, OVERFLOW_NS / 1000};
+
+	if (api->n_queued > (unsigned)api->config->max_queue_length && !evtimer_pending(&api->overflow, NULL))
+		evtimer_add(&api->overflow, &moment);
+}
+
+/* Refuse those behind the last place that have stood there for long enough. */
+static void
+on_overflow_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct api *api = arg;
+	unsigned max = (unsigned)api->config->max_queue_length, n = api->n_queued > max ? api->n_queued - max : 0;
+	struct http_conn *conn = TAILQ_LAST(&api->queue, http_conn_list), *before;
+	int64_t now_ns = clock_ns();
+
+	for (; n-- > 0; conn = before) {
+		before = TAILQ_PREV(conn, http_conn_list, in_pending);
+		if (conn->mark || now_ns - conn->kept->arrival_ns < OVERFLOW_NS)
+			continue;
+		take_out(api, conn);
+		refuse(api, conn, "too many requests wait for this api");
+	}
+	publish(api, true);
+	arm_expire(api);
+	arm_overflow(api);
+}
+
 void
 queue_init(struct api *api, struct activator *activator, unsigned number)
 {
@@ -156,21 +189,18 @@ queue_init(struct api *api, struct activator *activator, unsigned number)
 	TAILQ_INIT(&api->peers);
 	TAILQ_INIT(&api->queue);
 	evtimer_assign(&api->expire, activator->base, on_expire_cb, api);
+	evtimer_assign(&api->overflow, activator->base, on_overflow_cb, api);
 	atomic_store(&api->words->waiting_ns, 0);
 }
 
 void
 queue_add(struct api *api, struct http_conn *conn)
 {
-	bool is_new = !api->activator->arriving;
-
+	conn->mark = api->activator->arriving;
 	insert(api, conn);
 	measure(api, clock_ns());
 	queue_dispatch(api);
-	if (is_new && conn->state == HTTP_CONN_REQUEST && api->n_queued > (unsigned)api->config->max_queue_length) {
-		queue_remove(api, conn);
-		refuse(api, conn, "too many requests wait for this api");
-	}
+	arm_overflow(api);
 }
 
 void

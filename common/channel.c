@@ -90,7 +90,7 @@ channel_send(int fd, const struct channel_message *message, bool wait)
 {
 	struct channel_header header = {
 	    .kind = message->kind,
-	    .flags = message->again ? CHANNEL_AGAIN : 0,
+	    .flags = message->flags,
 	    .sequence = message->sequence,
 	    .n_conns = message->n_conns,
 	};

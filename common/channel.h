@@ -30,7 +30,7 @@ struct channel_inbox {
 struct channel_message {
 	enum channel_kind kind;
 	uint32_t sequence;
-	bool again;
+	uint32_t flags; /* CHANNEL_AGAIN, CHANNEL_PRESUMED_LONG */
 	unsigned n_conns;
 	const struct channel_conn *conns;
 	const int *fds;            /* of the connections; stay the caller's */

@@ -64,11 +64,14 @@ channel_record_decode(const uint8_t *wire, size_t length, unsigned n_fds, struct
 	if (length < sizeof(header))
 		return -EBADMSG;
 	memcpy(&header, wire, sizeof(header));
-	if (!count_makes_sense(&header) || (header.flags & ~(uint32_t)(CHANNEL_AGAIN | CHANNEL_OUTSIDE)))
+	if (!count_makes_sense(&header) ||
+	    (header.flags & ~(uint32_t)(CHANNEL_AGAIN | CHANNEL_OUTSIDE | CHANNEL_PRESUMED_LONG)) ||
+	    ((header.flags & CHANNEL_PRESUMED_LONG) && header.kind != CHANNEL_REQUEST))
 		return -EBADMSG;
 	record->kind = (enum channel_kind)header.kind;
 	record->again = header.flags & CHANNEL_AGAIN;
 	record->outside = header.flags & CHANNEL_OUTSIDE;
+	record->presumed_long = header.flags & CHANNEL_PRESUMED_LONG;
 	record->sequence = header.sequence;
 	record->n_conns = header.n_conns;
 	list = header.n_conns * sizeof(struct channel_conn);

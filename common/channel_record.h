@@ -63,7 +63,7 @@ struct channel_conn {
 
 struct channel_header {
 	uint32_t kind;
-	uint32_t flags; /* of enum below */
+	uint32_t flags; /* of the enum below */
 	uint32_t sequence;
 	uint32_t n_conns;
 };
@@ -71,6 +71,7 @@ struct channel_header {
 enum {
 	CHANNEL_AGAIN = 1 << 0,
 	CHANNEL_OUTSIDE = 1 << 1,
+	CHANNEL_PRESUMED_LONG = 1 << 2, /* REQUEST: the replica's last prediction was long; it counts as LONG already */
 };
 
 #define CHANNEL_RECORD_MAX \
@@ -80,6 +81,7 @@ struct channel_record {
 	enum channel_kind kind;
 	bool again;
 	bool outside; /* the last descriptor is a file with the bytes */
+	bool presumed_long;
 	uint32_t sequence;
 	unsigned n_conns;
 	struct channel_conn conns[CHANNEL_CONNS_MAX];

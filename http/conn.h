@@ -58,6 +58,7 @@ struct http_conn {
 	struct event event;
 	short waits_for; /* EV_READ, EV_WRITE, perhaps EV_ET, or 0: not registered */
 	bool held;       /* the owner has been given the request and will answer it */
+	bool mark;       /* the owner's, for its own use while it holds the request */
 	bool processing; /* http_conn_process() is further up the stack */
 	bool restart;    /* the parser is to begin anew: with the next request, or with this one in another place */
 	struct http_route route; /* of the request at the front, once its head is there */
@@ -154,6 +155,9 @@ http_conn_begin_prediction(struct http_conn *conn)
 /* Answer the request that the owner holds. The answer's memory is not needed afterwards. */
 void http_conn_answer(struct http_conn *conn, const struct http_answer *answer);
 
+/* The same, and nothing more: the connection is about to move. Further requests on it stay unparsed. */
+void http_conn_answer_last(struct http_conn *conn, const struct http_answer *answer);
+
 /* Answer a request whose body was not read, and end the connection with care. From on_refused, or for one that was read. */
 void http_conn_refuse(struct http_conn *conn, const struct http_answer *answer);
 
@@ -186,10 +190,10 @@ MUSTCHECK bool http_departure_add(struct http_departure *departure, struct http_
 
 /*
  * Send them off: 0, and they are gone from here without a call of on_gone. Or a negative errno, and all are still here, as
- * they were. sequence: the number of the record, not 0. The departure is empty afterwards.
+ * they were. sequence, flags: of the record (channel_record.h), sequence not 0. The departure is empty afterwards.
  */
-MUSTCHECK int http_departure_send(
-    struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait);
+MUSTCHECK int http_departure_send(struct http_departure *departure, int channel, enum channel_kind kind,
+    uint32_t sequence, uint32_t flags, bool wait);
 
 /* Let those that were added stay, as they were. */
 void http_departure_cancel(struct http_departure *departure);

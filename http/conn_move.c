@@ -25,14 +25,15 @@ http_departure_add(struct http_departure *departure, struct http_conn *conn)
 }
 
 int
-http_departure_send(struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, bool wait)
+http_departure_send(
+    struct http_departure *departure, int channel, enum channel_kind kind, uint32_t sequence, uint32_t flags, bool wait)
 {
 	unsigned n = departure->parcel.n;
 	int r;
 
 	for (unsigned i = 0; i < n; i++)
 		departure->who[i]->kept->leaving = sequence;
-	r = http_parcel_send(&departure->parcel, channel, kind, sequence, false, wait);
+	r = http_parcel_send(&departure->parcel, channel, kind, sequence, flags, wait);
 	if (r < 0) {
 		http_departure_cancel(departure);
 		return r;
@@ -47,8 +48,12 @@ void
 http_departure_cancel(struct http_departure *departure)
 {
 	for (unsigned i = 0; i < departure->parcel.n; i++) {
-		departure->who[i]->kept->leaving = 0;
-		http_conn_watch(departure->who[i]);
+		struct http_conn *conn = departure->who[i];
+
+		conn->kept->leaving = 0;
+		http_conn_watch(conn);
+		if (http_conn_is_reading(conn) && !conn->processing)
+			http_conn_process(conn); /* what was left unparsed because it was to move */
 	}
 	http_departure_init(departure);
 }

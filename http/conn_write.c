@@ -165,11 +165,17 @@ http_conn_answer_now(struct http_conn *conn, const struct http_answer *answer)
 }
 
 void
-http_conn_answer(struct http_conn *conn, const struct http_answer *answer)
+http_conn_answer_last(struct http_conn *conn, const struct http_answer *answer)
 {
 	ASSERT(conn->state == HTTP_CONN_REQUEST);
 	conn->held = false;
 	http_conn_answer_now(conn, answer);
+}
+
+void
+http_conn_answer(struct http_conn *conn, const struct http_answer *answer)
+{
+	http_conn_answer_last(conn, answer);
 	if (!conn->processing)
 		http_conn_process(conn);
 }

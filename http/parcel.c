@@ -25,12 +25,12 @@ http_parcel_add(struct http_parcel *parcel, const struct http_kept *kept)
 
 int
 http_parcel_send(
-    const struct http_parcel *parcel, int channel, enum channel_kind kind, uint32_t sequence, bool again, bool wait)
+    const struct http_parcel *parcel, int channel, enum channel_kind kind, uint32_t sequence, uint32_t flags, bool wait)
 {
 	const struct channel_message message = {
 	    .kind = kind,
 	    .sequence = sequence,
-	    .again = again,
+	    .flags = flags,
 	    .n_conns = parcel->n,
 	    .conns = parcel->conns,
 	    .fds = parcel->fds,

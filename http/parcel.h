@@ -29,7 +29,7 @@ http_parcel_init(struct http_parcel *parcel)
 MUSTCHECK bool http_parcel_add(struct http_parcel *parcel, const struct http_kept *kept);
 
 /* Send it as channel_send does; an empty one not at all. Nothing is closed, nothing changed. 0 or a negative errno. */
-MUSTCHECK int http_parcel_send(
-    const struct http_parcel *parcel, int channel, enum channel_kind kind, uint32_t sequence, bool again, bool wait);
+MUSTCHECK int http_parcel_send(const struct http_parcel *parcel, int channel, enum channel_kind kind, uint32_t sequence,
+    uint32_t flags, bool wait);
 
 #endif

@@ -72,7 +72,7 @@ link_flush(struct link *link)
 		http_departure_cancel(&link->departure);
 		return false;
 	}
-	r = http_departure_send(&link->departure, link->channel, CHANNEL_MOVE, link->sequence + 1, true);
+	r = http_departure_send(&link->departure, link->channel, CHANNEL_MOVE, link->sequence + 1, 0, true);
 	if (r < 0) {
 		went_down(r);
 		return false;

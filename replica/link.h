@@ -64,6 +64,12 @@ void link_send_note(struct link *link, enum channel_kind kind);
  * link is down; everything that was added and not sent is still here, as after link_flush. */
 MUSTCHECK bool link_move(struct link *link, struct http_conn *conn);
 
+static inline bool
+link_is_empty(const struct link *link)
+{
+	return link->departure.parcel.n == 0;
+}
+
 /* Send what link_move has gathered. False: the link is down, and those connections are still here. */
 MUSTCHECK bool link_flush(struct link *link);
 

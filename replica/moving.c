@@ -70,6 +70,19 @@ moving_send(struct server *server, struct http_conn *conn)
 	return link_is_up(&server->link) && send_off(server, pack(server, conn));
 }
 
+void
+moving_send_soon(struct server *server, struct http_conn *conn)
+{
+	if (link_is_up(&server->link) && !pack(server, conn))
+		pend_again(server);
+}
+
+bool
+moving_flush(struct server *server)
+{
+	return !link_is_empty(&server->link) && send_off(server, true);
+}
+
 /* All connections but one, complete requests first, in the order of their arrival. Ends early when hurried. */
 static bool
 send_all_but(struct server *server, const struct http_conn *stays, bool may_be_hurried)
@@ -101,23 +114,29 @@ void
 moving_evacuate(void *arg)
 {
 	struct server *server = arg;
+	bool presumed = link_state(&server->link) == REPLICA_LONG;
+	uint32_t sequence = server->link.sequence;
 
-	/* The state before the record: the activator reads the one when it gets the other. */
+	/* The state before the record: the activator reads the one when it gets the other. Any record will do. */
 	link_set_state(&server->link, REPLICA_LONG);
-	link_send_note(&server->link, CHANNEL_LONG);
 	if (!send_all_but(server, server->current, true))
 		log_debug("connections stay here behind a long prediction: there is no activator");
+	if (!presumed && server->link.sequence == sequence)
+		link_send_note(&server->link, CHANNEL_LONG);
 }
 
 void
-moving_answer_late(struct server *server, struct http_conn *conn)
+moving_answer_late(struct server *server, struct http_conn *conn, bool last)
 {
 	double seconds = (double)server->timeout_ns / 1e9;
 	char *text = xasprintf("{\"error\": \"no prediction within %g s\"}", seconds);
 	const struct http_answer answer = http_answer_json(504, text);
 
 	log_warning("504 POST %s: not answered within %g s (requests.timeout)", server->endpoint, seconds);
-	http_conn_answer(conn, &answer);
+	if (last)
+		http_conn_answer_last(conn, &answer);
+	else
+		http_conn_answer(conn, &answer);
 	free(text);
 }
 
@@ -127,7 +146,7 @@ moving_time_out(void *arg)
 	struct server *server = arg;
 	struct http_conn *conn = take_ptr(&server->current);
 
-	moving_answer_late(server, conn);
+	moving_answer_late(server, conn, true);
 	if (conn->state != HTTP_CONN_CLOSED && !moving_send(server, conn))
 		log_debug("a connection stays here behind a long prediction: there is no activator");
 	if (record_send(REPLICA_FD_CONTROL, RECORD_OVERDUE, NULL) < 0)

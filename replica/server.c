@@ -32,7 +32,6 @@
 #define CLAIM_NS         1000000000 /* and one who was claimed: then the activator has forgotten it */
 #define FLUSH_US         100000     /* how long a prediction's log line may wait for company */
 #define CONTENT_TYPE_MAX 256
-#define RECORDS_PER_TURN 8
 
 /* ---- the queue ---- */
 
@@ -156,39 +155,49 @@ predict(struct server *server, struct http_conn *conn, struct prediction_answer 
 	http_conn_begin_prediction(conn);
 	prediction.body = http_conn_body(conn);
 	server->current = conn;
-	turn_begin(&server->turn, conn->kept->arrival_ns + server->timeout_ns);
+	turn_begin(&server->turn, conn->kept->arrival_ns + server->timeout_ns,
+	    server->mine == REPLICA_LONG && server->conns.n_open == 1);
 	predictor_predict(server->predictor, &prediction, ret_result);
 	children_end_here("predict");
 	return turn_end(&server->turn);
 }
 
 static void
-answer_prediction(struct http_conn *conn, const struct prediction_answer *result)
+answer_prediction(struct http_conn *conn, const struct prediction_answer *result, bool last)
 {
-	http_conn_answer(conn,
-	    &(struct http_answer){
-		.status = result->status,
-		.content_type = result->content_type,
-		.body = result->body,
-		.body_length = result->body_length,
-	    });
+	const struct http_answer answer = {
+	    .status = result->status,
+	    .content_type = result->content_type,
+	    .body = result->body,
+	    .body_length = result->body_length,
+	};
+
+	if (last)
+		http_conn_answer_last(conn, &answer);
+	else
+		http_conn_answer(conn, &answer);
 }
 
-/* After a long prediction: the state is LONG, and the other connections are with the activator. Its own goes there too. */
+/*
+ * After a long prediction: the state is LONG, and the other connections are with the activator. Its own goes there too when
+ * others wait there, for its next request is theirs to stand in line with; else it stays.
+ */
 static void
-after_long(struct server *server, struct http_conn *conn, enum turn_outcome outcome)
+after_long(struct server *server, struct http_conn *conn, enum turn_outcome outcome, bool leaves)
 {
-	server->mine = REPLICA_LONG;
+	if (outcome != TURN_SHORT)
+		server->mine = REPLICA_LONG;
 	if (outcome == TURN_TIMED_OUT) {
 		if (record_send(REPLICA_FD_CONTROL, RECORD_BACK, NULL) < 0)
 			log_debug("the supervisor cannot be told");
-	} else if (conn->state != HTTP_CONN_CLOSED) {
-		moving_send(server, conn);
+	} else if (leaves && conn->state != HTTP_CONN_CLOSED) {
+		moving_send_soon(server, conn);
 	}
-	if (!TAILQ_EMPTY(&server->pending)) { /* not all was handed away, and we are back */
+	if (server->mine == REPLICA_LONG && !TAILQ_EMPTY(&server->pending)) { /* we are back, and go on at once */
 		link_set_state(&server->link, REPLICA_BUSY);
 		server->mine = REPLICA_BUSY;
-		link_send_note(&server->link, CHANNEL_IDLE);
+		if (!moving_flush(server))
+			link_send_note(&server->link, CHANNEL_IDLE);
 	}
 }
 
@@ -199,22 +208,24 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 	struct prediction_answer result;
 	enum turn_outcome outcome;
 	int64_t ended_ns;
+	bool leaves;
 
 	if (began_ns >= conn->kept->arrival_ns + server->timeout_ns) {
-		moving_answer_late(server, conn);
+		moving_answer_late(server, conn, false);
 		return began_ns;
 	}
 	outcome = predict(server, conn, &result);
 	server->current = NULL;
-	if (outcome != TURN_TIMED_OUT)
-		answer_prediction(conn, &result);
 	ended_ns = clock_ns();
-	if (outcome != TURN_TIMED_OUT)
+	leaves = ended_ns - began_ns >= TURN_TICK_NS && link_waiting_ns(&server->link) != 0;
+	if (outcome != TURN_TIMED_OUT) {
+		answer_prediction(conn, &result, leaves);
 		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
+	}
 	prediction_answer_done(&result);
 	note_duration(server, ended_ns - began_ns);
-	if (outcome != TURN_SHORT)
-		after_long(server, conn, outcome);
+	if (outcome != TURN_SHORT || leaves || server->mine == REPLICA_LONG)
+		after_long(server, conn, outcome, leaves);
 	return ended_ns;
 }
 
@@ -271,6 +282,8 @@ serve_pending(struct server *server)
 	}
 	arm_flush(server);
 	moving_share(server, now_ns);
+	if (!TAILQ_EMPTY(&server->pending) || server->draining)
+		moving_flush(server); /* else it goes along with IDLE */
 }
 
 /* ---- the activator ---- */
@@ -282,6 +295,7 @@ take_request(struct server *server, const struct channel_record *record, int fd)
 	struct http_conn *conn = http_conns_arrive(&server->conns, &record->conns[0], fd, record->bytes);
 
 	server->received = true;
+	server->presumed_long = record->presumed_long;
 	if (!conn || conn->state != HTTP_CONN_REQUEST)
 		return;
 	server_unpend(server, conn);
@@ -325,8 +339,7 @@ receive_one(struct server *server)
 static void
 on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
-	for (int i = 0; i < RECORDS_PER_TURN && receive_one(arg); i++)
-		;
+	receive_one(arg); /* there is rarely more than one, and if there is, the next turn has it */
 }
 
 static void
@@ -382,7 +395,7 @@ go_idle(struct server *server, bool offer)
 	server->received = false;
 	link_set_state(link, REPLICA_IDLE);
 	server->mine = REPLICA_IDLE;
-	if (link_waiting_ns(link) != 0 || tell)
+	if (!moving_flush(server) && (link_waiting_ns(link) != 0 || tell))
 		link_send_note(link, CHANNEL_IDLE);
 }
 
@@ -416,7 +429,9 @@ leave_idle(struct server *server)
 		return;
 	if (!link_swap_state(&server->link, REPLICA_IDLE, REPLICA_BUSY)) {
 		await_request(server);
-		link_set_state(&server->link, REPLICA_BUSY);
+		server->mine = server->received && server->presumed_long ? REPLICA_LONG : REPLICA_BUSY;
+		link_set_state(&server->link, server->mine);
+		return;
 	}
 	server->mine = REPLICA_BUSY;
 }
@@ -698,7 +713,8 @@ server_run(struct server *server, struct predictor *predictor)
 			turn(server, false);
 		} else if (!server->draining) {
 			go_idle(server, false);
-			turn(server, true);
+			turn(
+			    server, TAILQ_EMPTY(&server->pending)); /* something may have come back that was to leave */
 		} else if (leave(server)) {
 			break;
 		} else if (server->mine == REPLICA_DRAINING) {

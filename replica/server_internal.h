@@ -36,6 +36,7 @@ struct server {
 	/* the main thread's own */
 	enum replica_state mine; /* the state that it knows to have stored last */
 	bool received;           /* a REQUEST came since IDLE was stored */
+	bool presumed_long;      /* and the activator counts us as LONG because of it */
 	bool served_own;         /* a request was served since the last offer */
 	int64_t blocked_ns;      /* when it last waited for something to happen */
 	int64_t shared_ns;       /* when it last gave connections away */
@@ -73,14 +74,20 @@ void server_unpend(struct server *server, struct http_conn *conn);
 void moving_evacuate(void *arg);
 void moving_time_out(void *arg);
 
-/* Answer a request whose deadline has passed: 504. */
-void moving_answer_late(struct server *server, struct http_conn *conn);
+/* Answer a request whose deadline has passed: 504. last: and the connection is about to move. */
+void moving_answer_late(struct server *server, struct http_conn *conn, bool last);
 
 /* Give all connections to the activator. False: the link is down, and some are still here. */
 MUSTCHECK bool moving_leave(struct server *server);
 
 /* Give one connection to the activator, which may have a request in pending. False: it stays. */
 bool moving_send(struct server *server, struct http_conn *conn);
+
+/* The same with the next record that leaves, or moving_flush. Until then nothing may happen to it: no turn of the loop. */
+void moving_send_soon(struct server *server, struct http_conn *conn);
+
+/* Send what is to leave soon. True: a record has left, which tells the activator to look at our state, too. */
+bool moving_flush(struct server *server);
 
 /* Between two turns of the loop: when other replicas are idle, let them have some of ours. */
 void moving_share(struct server *server, int64_t now_ns);

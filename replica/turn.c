@@ -53,51 +53,50 @@ swap(struct turn *turn, uint32_t from, uint32_t to)
 /* ---- the main thread ---- */
 
 void
-turn_begin(struct turn *turn, int64_t deadline_ns)
+turn_begin(struct turn *turn, int64_t deadline_ns, bool alone)
 {
 	turn->sequence = (turn->sequence + 1) & (UINT32_MAX >> 3);
 	turn->deadline_ns = deadline_ns;
 	/* Rule: store the turn, then load parked; the helper does the two the other way round. seq_cst, all four: else both
 	 * may see the old value, and the helper sleeps through the prediction. */
 	atomic_store(&turn->word, WORD(PREDICT, turn->sequence));
-	if (atomic_load(&turn->parked) == 1) {
+	if (atomic_load(&turn->parked) == 1 && !(alone && atomic_load(&turn->parked_until_ns) <= deadline_ns)) {
 		atomic_store(&turn->parked, 0); /* before the wake, or it finds 1 again and sleeps on */
 		futex_wake(&turn->parked);
 	}
 }
 
-static enum turn_outcome
-end_long(struct turn *turn, enum turn_outcome outcome)
-{
-	atomic_store_explicit(&turn->hurry, false, memory_order_relaxed);
-	futex_wake(&turn->word); /* the helper may wait for the deadline */
-	return outcome;
-}
-
 enum turn_outcome
 turn_end(struct turn *turn)
 {
+	enum turn_outcome outcome = TURN_SHORT;
 	uint32_t s = turn->sequence;
 
+	if (swap(turn, WORD(PREDICT, s), WORD(LOOP, s)))
+		return outcome;
 	for (;;) {
-		if (swap(turn, WORD(PREDICT, s), WORD(LOOP, s)))
-			return TURN_SHORT;
 		if (swap(turn, WORD(EVACUATED, s), WORD(LOOP, s)))
-			return end_long(turn, TURN_LONG);
-		if (swap(turn, WORD(TIMED_OUT, s), WORD(LOOP, s)))
-			return end_long(turn, TURN_TIMED_OUT);
-		atomic_store_explicit(&turn->hurry, true, memory_order_relaxed);
+			outcome = TURN_LONG;
+		else if (swap(turn, WORD(TIMED_OUT, s), WORD(LOOP, s)))
+			outcome = TURN_TIMED_OUT;
+		if (outcome != TURN_SHORT)
+			break;
+		atomic_store(&turn->hurry, true);
 		futex_wait(&turn->word, WORD(EVACUATING, s), 0);
 	}
+	atomic_store_explicit(&turn->hurry, false, memory_order_relaxed);
+	return outcome;
 }
 
 /* ---- the helper thread ---- */
 
+/* Rule: store the word, then load hurry; turn_end stores hurry before it waits for the word. */
 static void
 give_back(struct turn *turn, uint32_t word)
 {
-	atomic_store_explicit(&turn->word, word, memory_order_release);
-	futex_wake(&turn->word);
+	atomic_store(&turn->word, word);
+	if (atomic_load(&turn->hurry))
+		futex_wake(&turn->word);
 }
 
 bool
@@ -124,30 +123,32 @@ turn_tick(struct turn *turn, struct turn_helper *helper, int64_t now_ns)
 	return helper->quiet >= TURN_QUIET_TICKS;
 }
 
+/* Sleep until a prediction begins, or until then. Rule: store parked, then load the word; turn_begin has it the other way
+ * round. Only while the word is still what was seen: nothing happens meanwhile but the end of a prediction. */
 static void
-park(struct turn *turn, struct turn_helper *helper)
+park(struct turn *turn, uint32_t seen, int64_t until_ns)
 {
+	atomic_store(&turn->parked_until_ns, until_ns > 0 ? until_ns : INT64_MAX);
 	atomic_store(&turn->parked, 1);
-	if (KIND(atomic_load(&turn->word)) == LOOP)
-		futex_wait(&turn->parked, 1, 0);
+	if (atomic_load(&turn->word) == seen)
+		futex_wait(&turn->parked, 1, until_ns);
 	atomic_store(&turn->parked, 0);
-	helper->quiet = 0;
 }
 
-/* Until there may be something to do: the next tick; the deadline of an evacuated prediction, or its end; a prediction. */
+/* Until there may be something to do: a prediction begins; its next tick; the deadline of one that was evacuated. */
 static void
 wait(struct turn *turn, struct turn_helper *helper, bool quiet)
 {
 	static const struct timespec tick = {.tv_nsec = TURN_TICK_NS};
 
-	if (quiet)
-		park(turn, helper);
+	if (quiet || KIND(helper->last) == TIMED_OUT)
+		park(turn, helper->last, 0);
 	else if (KIND(helper->last) == EVACUATED)
-		futex_wait(&turn->word, helper->last, helper->deadline_ns);
-	else if (KIND(helper->last) == TIMED_OUT)
-		futex_wait(&turn->word, helper->last, 0);
+		park(turn, helper->last, helper->deadline_ns);
 	else
 		nanosleep(&tick, NULL);
+	if (quiet)
+		helper->quiet = 0;
 }
 
 static void *

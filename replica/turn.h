@@ -11,8 +11,9 @@
  *                 PREDICT(s) -> EVACUATING(s) -> EVACUATED(s) -> LOOP       long
  *                                EVACUATED(s) -> EVACUATING(s) -> TIMED_OUT(s) -> LOOP
  *
- * With nothing to look at for a few ticks the helper sleeps until it is woken: an idle replica costs nothing. The rules and
- * what breaks without each of them: test/model/turn.pml.
+ * With nothing to look at for a few ticks the helper sleeps until the next prediction wakes it, and so it does when nothing
+ * but the deadline of an evacuated prediction is left to wait for: an idle replica costs nothing, a long prediction next to
+ * nothing. The rules and what breaks without each of them: test/model/turn.pml.
  */
 #ifndef REPLICA_TURN_H
 #define REPLICA_TURN_H
@@ -34,10 +35,11 @@ enum turn_outcome {
 
 struct turn {
 	_Atomic(uint32_t) word;
-	_Atomic(uint32_t) parked; /* 1: the helper sleeps, or is about to */
-	_Atomic(bool) hurry;      /* the prediction has ended, and the main thread waits for its turn */
-	uint32_t sequence;        /* main: of the prediction */
-	int64_t deadline_ns;      /* main: of the prediction, CLOCK_MONOTONIC; the helper reads it while EVACUATING */
+	_Atomic(uint32_t) parked;         /* 1: the helper sleeps, or is about to */
+	_Atomic(int64_t) parked_until_ns; /* and until when, CLOCK_MONOTONIC; INT64_MAX: for ever */
+	_Atomic(bool) hurry;              /* the prediction has ended, and the main thread waits for its turn */
+	uint32_t sequence;                /* main: of the prediction */
+	int64_t deadline_ns; /* main: of the prediction, CLOCK_MONOTONIC; the helper reads it while EVACUATING */
 	pthread_t helper;
 
 	/* Called by the helper while it has the turn. */
@@ -52,8 +54,9 @@ struct turn {
  * err. There is no end but that of the process. */
 MUSTCHECK int turn_start(struct turn *turn, struct error *err);
 
-/* Main thread: a prediction begins. Until turn_end nothing that the helper may touch is touched. */
-void turn_begin(struct turn *turn, int64_t deadline_ns);
+/* Main thread: a prediction begins. Until turn_end nothing that the helper may touch is touched. alone: there is nothing to
+ * evacuate, so a helper that sleeps need not wake up before the deadline. */
+void turn_begin(struct turn *turn, int64_t deadline_ns, bool alone);
 
 /* Main thread: it has ended; the turn is ours again. */
 enum turn_outcome turn_end(struct turn *turn);

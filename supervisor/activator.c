@@ -161,6 +161,12 @@ renew_channel(struct supervisor *supervisor, struct place *place)
 	activator_introduce(supervisor, (uint32_t)(place - supervisor->board.places));
 }
 
+static bool
+was_useful(UNUSED const struct slot *slot)
+{
+	return true;
+}
+
 /* The connections that it owned are lost; those of the replicas are counted anew. */
 static void
 on_gone(struct slot *slot)
@@ -191,6 +197,7 @@ static const struct child_kind kind = {
     .spawn = spawn_activator,
     .on_ready = on_ready,
     .on_record = on_record,
+    .was_useful = was_useful,
     .on_gone = on_gone,
     .extra_drain_ms = 2 * CHILD_EXIT_GRACE_MS, /* it ends after the replicas */
 };

@@ -126,7 +126,7 @@ bury(struct slot *slot, int64_t now_ms)
 	if (kind == DEATH_TOLD) {
 		log_info("%s: %s", slot->name, text);
 	} else {
-		backoff_note_death(&slot->backoff, ready_ms);
+		backoff_note_death(&slot->backoff, ready_ms, ready_ms > 0 && slot->kind->was_useful(slot));
 		slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
 		if (!stopping && slot->start_after_ms <= now_ms)
 			snprintf(next, sizeof(next), "; starting again");
@@ -369,7 +369,7 @@ child_start(struct slot *slot)
 		log_debug("%s: started as pid %d", slot->name, (int)slot->pid);
 		return;
 	}
-	backoff_note_death(&slot->backoff, 0);
+	backoff_note_death(&slot->backoff, 0, false);
 	slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
 	log_error("%s: cannot start: %s; trying again in %.1f s", slot->name, err.text,
 	    seconds_since(now_ms, slot->start_after_ms));

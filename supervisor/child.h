@@ -22,6 +22,8 @@ struct child_kind {
 	void (*on_ready)(struct slot *slot);
 	/* A record other than READY and FAILED, while it is not on its way out. False: that is nonsense. */
 	bool (*on_record)(struct slot *slot, const struct record *record);
+	/* It is dead: had it done anything useful since it was ready? */
+	bool (*was_useful)(const struct slot *slot);
 	/* The process is gone, and so is its control socket; or it was never there, because spawn failed. */
 	void (*on_gone)(struct slot *slot);
 	int64_t extra_drain_ms; /* how much longer than others it may drain */

@@ -117,6 +117,14 @@ on_record(struct slot *slot, const struct record *record)
 	}
 }
 
+static bool
+was_useful(const struct slot *slot)
+{
+	const struct scoreboard *scoreboard = slot->supervisor->board.scoreboard;
+
+	return slot->place >= 0 && atomic_load(&scoreboard->slots[slot->place].predictions) > 0;
+}
+
 static void
 on_gone(struct slot *slot)
 {
@@ -137,6 +145,7 @@ static const struct child_kind kind = {
     .spawn = spawn_replica,
     .on_ready = on_ready,
     .on_record = on_record,
+    .was_useful = was_useful,
     .on_gone = on_gone,
 };
 

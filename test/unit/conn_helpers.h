@@ -165,7 +165,7 @@ side_move(struct side *from, struct side *to, int channel[2])
 	}
 	http_departure_init(&departure);
 	ASSERT(http_departure_add(&departure, conn));
-	ASSERT(http_departure_send(&departure, channel[0], CHANNEL_MOVE, 1, true) == 0);
+	ASSERT(http_departure_send(&departure, channel[0], CHANNEL_MOVE, 1, 0, true) == 0);
 	http_conns_reap(&from->conns);
 	ASSERT(channel_receive(channel[1], &inbox, &record, fds) == 1 && record.n_conns == 1);
 	http_conns_arrive(&to->conns, &record.conns[0], fds[0], record.bytes);

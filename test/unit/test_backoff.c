@@ -13,7 +13,7 @@
 
 #define NOW 1000000
 
-static const struct backoff fresh = {.first_ms = 1000, .limit_ms = 300000, .reset_ms = 60000};
+static const struct backoff fresh = {.first_ms = 1000, .limit_ms = 300000, .reset_ms = 60000, .useful_ms = -1};
 
 static int64_t
 delay(const struct backoff *backoff, uint32_t random)
@@ -34,14 +34,14 @@ test_deaths_in_a_row_double_the_delay_up_to_the_limit(UNUSED void **state)
 	struct backoff backoff = fresh;
 
 	for (size_t i = 0; i < N_ELEMENTS(expected); i++) {
-		backoff_note_death(&backoff, 59999);
+		backoff_note_death(&backoff, 59999, false);
 		assert_int_equal(delay(&backoff, 0), expected[i]);
 	}
 	for (int i = 0; i < 1000; i++)
-		backoff_note_death(&backoff, 0);
+		backoff_note_death(&backoff, 0, false);
 	assert_int_equal(delay(&backoff, 0), 300000);
 	backoff.deaths_in_a_row = UINT_MAX;
-	backoff_note_death(&backoff, 0);
+	backoff_note_death(&backoff, 0, false);
 	assert_int_equal(delay(&backoff, 0), 300000);
 }
 
@@ -51,11 +51,26 @@ test_a_long_life_starts_over(UNUSED void **state)
 	struct backoff backoff = fresh;
 
 	for (int i = 0; i < 5; i++)
-		backoff_note_death(&backoff, 0);
-	backoff_note_death(&backoff, 60000);
+		backoff_note_death(&backoff, 0, false);
+	backoff_note_death(&backoff, 60000, false);
 	assert_int_equal(delay(&backoff, 7), 0);
-	backoff_note_death(&backoff, 10);
+	backoff_note_death(&backoff, 10, false);
 	assert_int_equal(delay(&backoff, 0), 1000);
+}
+
+static void
+test_who_was_useful_is_started_again_but_not_more_often_than_at_first(UNUSED void **state)
+{
+	struct backoff backoff = fresh;
+
+	for (int i = 0; i < 20; i++) {
+		backoff_note_death(&backoff, 2500, true);
+		assert_int_equal(delay(&backoff, 0), 0);
+		backoff_note_death(&backoff, 300, true);
+		assert_int_equal(delay(&backoff, 0), 700);
+	}
+	backoff_note_death(&backoff, 300, false);
+	assert_int_equal(delay(&backoff, 0), 300000);
 }
 
 static void
@@ -64,7 +79,7 @@ test_jitter_shortens_by_at_most_its_percentage(UNUSED void **state)
 	struct backoff backoff = fresh;
 	int64_t least = INT64_MAX, most = 0;
 
-	backoff_note_death(&backoff, 0);
+	backoff_note_death(&backoff, 0, false);
 	for (uint32_t random = 0; random < 1000; random++) {
 		least = MIN(least, delay(&backoff, random));
 		most = MAX(most, delay(&backoff, random));
@@ -81,6 +96,7 @@ main(void)
 	    cmocka_unit_test(test_the_first_start_is_at_once),
 	    cmocka_unit_test(test_deaths_in_a_row_double_the_delay_up_to_the_limit),
 	    cmocka_unit_test(test_a_long_life_starts_over),
+	    cmocka_unit_test(test_who_was_useful_is_started_again_but_not_more_often_than_at_first),
 	    cmocka_unit_test(test_jitter_shortens_by_at_most_its_percentage),
 	};
 

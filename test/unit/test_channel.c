@@ -99,7 +99,7 @@ test_many_bytes_travel_in_a_file(UNUSED void **state)
 	const struct channel_message message = {
 	    .kind = CHANNEL_MOVE,
 	    .sequence = 1,
-	    .again = true,
+	    .flags = CHANNEL_AGAIN,
 	    .n_conns = 2,
 	    .conns = conns,
 	    .fds = null,

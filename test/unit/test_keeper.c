@@ -114,7 +114,7 @@ run_script(enum script script, int server, int channel)
 	serve_all(&r);
 	http_departure_init(&departure);
 	if (!http_departure_add(&departure, side_conn(&r)) ||
-	    http_departure_send(&departure, channel, CHANNEL_MOVE, 1, true) < 0)
+	    http_departure_send(&departure, channel, CHANNEL_MOVE, 1, 0, true) < 0)
 		abort();
 	http_conns_reap(&r.conns);
 	_exit(0);
@@ -244,7 +244,7 @@ live_and_die(enum script script, unsigned n, unsigned steps, unsigned *n_failed)
 		TAILQ_REMOVE(&a.held, side_conn(&a), in_pending);
 		http_departure_init(&departure);
 		ASSERT(http_departure_add(&departure, side_conn(&a)));
-		ASSERT(http_departure_send(&departure, channel[0], CHANNEL_REQUEST, 1, false) == 0);
+		ASSERT(http_departure_send(&departure, channel[0], CHANNEL_REQUEST, 1, 0, false) == 0);
 		http_conns_reap(&a.conns);
 		tcp[1] = -1;
 		a.holds = false;

@@ -291,7 +291,7 @@ test_a_failed_prediction_is_answered_and_the_rest_goes_on(UNUSED void **state)
 	assert_memory_equal(http_conn_body(conn), "dies", 4);
 	http_parcel_init(&parcel);
 	assert_true(http_parcel_add(&parcel, conn->kept));
-	assert_int_equal(http_parcel_send(&parcel, channel[0], CHANNEL_MOVE, 1, true, true), 0);
+	assert_int_equal(http_parcel_send(&parcel, channel[0], CHANNEL_MOVE, 1, CHANNEL_AGAIN, true), 0);
 	assert_int_equal(channel_receive(channel[1], &inbox, &record, moved), 1);
 	assert_true(record.again);
 	assert_int_equal(record.conns[0].state, CHANNEL_CONN_FAILED);
@@ -328,7 +328,7 @@ test_a_failed_send_leaves_the_connection_where_it_was(UNUSED void **state)
 	assert_true(http_conns_add(&r.conns, fds[1]) >= 0);
 	http_departure_init(&departure);
 	assert_true(http_departure_add(&departure, side_conn(&r)));
-	assert_int_equal(http_departure_send(&departure, dead[0], CHANNEL_MOVE, 1, true), -EPIPE);
+	assert_int_equal(http_departure_send(&departure, dead[0], CHANNEL_MOVE, 1, 0, true), -EPIPE);
 	assert_true(http_departure_add(&departure, side_conn(&r)));
 	http_departure_cancel(&departure);
 	r.holds = false;

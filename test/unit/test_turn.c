@@ -71,10 +71,10 @@ test_a_prediction_that_sees_one_tick_is_short(UNUSED void **state)
 	struct turn_helper helper = {.last = 0};
 
 	turn_tick(&fixture.turn, &helper, 0);
-	turn_begin(&fixture.turn, INT64_MAX);
+	turn_begin(&fixture.turn, INT64_MAX, false);
 	turn_tick(&fixture.turn, &helper, 1);
 	assert_int_equal(turn_end(&fixture.turn), TURN_SHORT);
-	turn_begin(&fixture.turn, INT64_MAX); /* the next one is another one */
+	turn_begin(&fixture.turn, INT64_MAX, false); /* the next one is another one */
 	turn_tick(&fixture.turn, &helper, 2);
 	assert_int_equal(turn_end(&fixture.turn), TURN_SHORT);
 	assert_int_equal(fixture.n_evacuated, 0);
@@ -85,13 +85,13 @@ test_a_prediction_that_sees_two_ticks_is_evacuated_once(UNUSED void **state)
 {
 	struct turn_helper helper = {.last = 0};
 
-	turn_begin(&fixture.turn, 100);
+	turn_begin(&fixture.turn, 100, false);
 	for (int i = 0; i < 10; i++)
 		turn_tick(&fixture.turn, &helper, i);
 	assert_int_equal(fixture.n_evacuated, 1);
 	assert_int_equal(fixture.n_timed_out, 0);
 	assert_int_equal(turn_end(&fixture.turn), TURN_LONG);
-	turn_begin(&fixture.turn, 100);
+	turn_begin(&fixture.turn, 100, false);
 	turn_tick(&fixture.turn, &helper, 10); /* not taken for the last one */
 	assert_int_equal(turn_end(&fixture.turn), TURN_SHORT);
 }
@@ -101,7 +101,7 @@ test_the_deadline_is_the_predictions_own(UNUSED void **state)
 {
 	struct turn_helper helper = {.last = 0};
 
-	turn_begin(&fixture.turn, 100);
+	turn_begin(&fixture.turn, 100, false);
 	for (int i = 97; i < 100; i++)
 		turn_tick(&fixture.turn, &helper, i);
 	assert_int_equal(fixture.n_timed_out, 0);
@@ -109,7 +109,7 @@ test_the_deadline_is_the_predictions_own(UNUSED void **state)
 	turn_tick(&fixture.turn, &helper, 101);
 	assert_int_equal(fixture.n_timed_out, 1);
 	assert_int_equal(turn_end(&fixture.turn), TURN_TIMED_OUT);
-	turn_begin(&fixture.turn, 1000);
+	turn_begin(&fixture.turn, 1000, false);
 	for (int i = 102; i < 110; i++)
 		turn_tick(&fixture.turn, &helper, i);
 	assert_int_equal(fixture.n_timed_out, 1);
@@ -125,7 +125,7 @@ test_only_a_loop_that_stays_one_is_quiet(UNUSED void **state)
 		assert_false(turn_tick(&fixture.turn, &helper, i));
 	assert_true(turn_tick(&fixture.turn, &helper, 4));
 	helper.quiet = 0;
-	turn_begin(&fixture.turn, INT64_MAX);
+	turn_begin(&fixture.turn, INT64_MAX, false);
 	for (int i = 0; i < 3 * TURN_QUIET_TICKS; i++)
 		assert_false(turn_tick(&fixture.turn, &helper, i)); /* its deadline is still to come */
 	assert_int_equal(turn_end(&fixture.turn), TURN_LONG);
@@ -156,7 +156,7 @@ test_with_a_helper_thread(UNUSED void **state)
 		const struct timespec pause = {.tv_nsec = 5000000};
 
 		touch();
-		turn_begin(&fixture.turn, clock_ns() + TEST_DEADLINE_NS);
+		turn_begin(&fixture.turn, clock_ns() + TEST_DEADLINE_NS, false);
 		if (i % 100 == 0) {
 			/* Longer than any deadline: it must end with a time-out, or the helper was asleep. */
 			unsigned before = fixture.n_timed_out;
@@ -182,7 +182,7 @@ test_with_a_helper_thread(UNUSED void **state)
 	/* An evacuation that would go on for ever ends when the main thread is back. */
 	fixture.wait_for_hurry = true;
 	for (int i = 0; i < 20; i++) {
-		turn_begin(&fixture.turn, INT64_MAX);
+		turn_begin(&fixture.turn, INT64_MAX, false);
 		spin(3500000);
 		assert_int_equal(turn_end(&fixture.turn), TURN_LONG);
 	}
