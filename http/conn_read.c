@@ -239,6 +239,16 @@ http_conn_process(struct http_conn *conn)
 
 /* ---- reading ---- */
 
+/* Of one that has ended its side before, recv says nothing but that, even if it was reset since. */
+static int
+pending_error(const struct http_conn *conn)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	return getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
+}
+
 /*
  * The client has ended its side, or the connection broke. It still gets the answer to a complete request; until then only
  * an edge can be news: that the connection is reset.
@@ -248,6 +258,8 @@ read_ended(struct http_conn *conn, int error)
 {
 	const struct http_conns *conns = conn->conns;
 
+	if (!error && (conn->kept->flags & HTTP_KEPT_PEER_ENDED))
+		error = pending_error(conn);
 	if (error == EBADF || error == ENOTSOCK)
 		conns->callbacks->on_fatal("recv", error, conns->arg);
 	if (error || conn->state != HTTP_CONN_REQUEST) {

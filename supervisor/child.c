@@ -278,6 +278,9 @@ deadline_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	} else if (slot->state == SLOT_DRAINING) {
 		log_warning("%s: still busy after %.2f s of draining; sending SIGTERM", slot->name,
 		    seconds_since(slot->since_ms, clock_ms()));
+	} else if (slot->state == SLOT_READY) {
+		slot->evidence.overdue = true;
+		log_error("%s: its prediction still runs; killing it", slot->name);
 	}
 	take_event(slot, SLOT_ON_DEADLINE);
 }
