@@ -131,7 +131,7 @@ may_accept(void *arg)
 {
 	const struct activator *activator = arg;
 
-	return atomic_load_explicit(&activator->scoreboard->connections, memory_order_relaxed) < activator->max_conns;
+	return atomic_load_explicit(&activator->scoreboard->connections, memory_order_relaxed) < (int)activator->max_conns;
 }
 
 static bool

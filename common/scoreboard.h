@@ -47,7 +47,9 @@ struct scoreboard_api {
 };
 
 struct scoreboard {
-	_Alignas(64) _Atomic(uint32_t) connections; /* R, A: open client connections of all processes together */
+	/* R, A: open client connections of all processes together, as far as that is known: it may be off by a few after an
+	 * activator has died, even below 0. */
+	_Alignas(64) _Atomic(int32_t) connections;
 	struct scoreboard_api apis[SCOREBOARD_APIS_MAX];
 	struct scoreboard_slot slots[SCOREBOARD_SLOTS_MAX];
 };

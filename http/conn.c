@@ -84,10 +84,18 @@ leave_sockets(struct http_conn *conn)
 }
 
 static void
+count_open(struct http_conns *conns, int change)
+{
+	conns->n_open += (unsigned)change;
+	if (conns->n_open_shown)
+		atomic_store_explicit(conns->n_open_shown, conns->n_open, memory_order_relaxed);
+}
+
+static void
 let_go(struct http_conn *conn)
 {
 	http_conn_set_state(conn, HTTP_CONN_CLOSED);
-	conn->conns->n_open--;
+	count_open(conn->conns, -1);
 	conn->kept->consumed = conn->kept->received;
 	http_conn_release_input(conn);
 	http_conn_release_output(conn);
@@ -240,7 +248,7 @@ http_conn_new(struct http_conns *conns, int fd)
 	conn->state = HTTP_CONN_IDLE;
 	kept->since_ms = http_coarse_ms();
 	TAILQ_INSERT_TAIL(&conns->in_state[HTTP_CONN_IDLE], conn, in_state);
-	conns->n_open++;
+	count_open(conns, 1);
 	if (!conns->sweeping) {
 		conns->sweeping = true;
 		evtimer_add(&conns->sweep, &second);

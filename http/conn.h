@@ -73,7 +73,8 @@ struct http_conns_callbacks {
 	/* A head is there: find conn->route, and say how long the body may be. HTTP_HEAD_REFUSED: it has no business here;
 	 * on_refused follows. */
 	uint64_t (*on_head)(struct http_conn *conn, void *arg);
-	/* ... and is to be moved, or answered with http_conn_refuse. May be NULL when on_head never refuses. */
+	/* ... and is to be moved, or answered with http_conn_refuse; or left alone (state HEAD, parser.refused) until it can be
+	 * moved, or the client has waited long enough for a head. May be NULL when on_head never refuses. */
 	void (*on_refused)(struct http_conn *conn, void *arg);
 	void (*on_request)(struct http_conn *conn, void *arg);
 	void (*on_gone)(struct http_conn *conn, void *arg);
@@ -92,8 +93,8 @@ struct http_conns {
 	bool closing;          /* say Connection: close with each answer */
 	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */
 	unsigned n_open;
-	_Atomic(uint32_t)
-	    *n_everywhere; /* those of all processes together: counts accepts and ends, not moves; or NULL */
+	_Atomic(uint32_t) *n_open_shown; /* the same for others to see; or NULL */
+	_Atomic(int32_t) *n_everywhere;  /* of all processes together: accepts and ends, not moves; or NULL */
 	struct http_conn_list in_state[HTTP_CONN_STATES];
 	struct event sweep;
 	bool sweeping;

@@ -195,6 +195,7 @@ parse(struct http_conn *conn)
 		refuse_request(conn);
 		break;
 	case HTTP_PARSE_REFUSED:
+		http_conn_set_state(conn, HTTP_CONN_HEAD);
 		conn->conns->callbacks->on_refused(conn, conn->conns->arg);
 		break;
 	case HTTP_PARSE_MORE:
@@ -219,13 +220,24 @@ http_conn_watch(struct http_conn *conn)
 		http_conn_wait_for(conn, conn->kept->flags & HTTP_KEPT_PEER_ENDED ? EV_READ | EV_ET : EV_READ);
 }
 
+/* The owner did not want it, and could neither move it nor answer: it waits for that, untouched. */
+static bool
+is_refused(const struct http_conn *conn)
+{
+	return http_conn_is_reading(conn) && !conn->restart && conn->parser.refused;
+}
+
 void
 http_conn_process(struct http_conn *conn)
 {
 	conn->processing = true;
-	while (http_conn_is_reading(conn) && is_unparsed(conn))
+	while (http_conn_is_reading(conn) && is_unparsed(conn) && !is_refused(conn))
 		parse(conn);
 	conn->processing = false;
+	if (is_refused(conn)) {
+		http_conn_wait_for(conn, 0);
+		return;
+	}
 	if (conn->state == HTTP_CONN_REQUEST && (conn->waits_for == EV_WRITE || conn->conns->watches_requests))
 		http_conn_watch(conn); /* a socket with room would be ready in each turn */
 	if (!http_conn_is_reading(
@@ -347,7 +359,7 @@ http_conn_read(struct http_conn *conn)
 		total += (size_t)n;
 		if (conn->state != HTTP_CONN_REQUEST)
 			http_conn_process(conn);
-	} while ((size_t)n == room && total < READ_TURN_MAX &&
+	} while ((size_t)n == room && total < READ_TURN_MAX && !is_refused(conn) &&
 	    (http_conn_is_reading(conn) || conn->state == HTTP_CONN_REQUEST));
 	if (conn->state == HTTP_CONN_IDLE && http_conn_length(conn) == 0) {
 		http_conn_release_input(conn);

@@ -211,7 +211,7 @@ init_mutex(pthread_mutex_t *mutex)
 }
 
 int
-keeper_start(struct http_memory *memory, _Atomic(uint32_t) *n_everywhere, int channel, const char *title,
+keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, int channel, const char *title,
     struct keeper **ret_keeper, struct error *err)
 {
 	struct task task = {.memory = memory, .replica = -1};

@@ -56,10 +56,8 @@ pack(struct server *server, struct http_conn *conn)
 static bool
 send_off(struct server *server, bool ok)
 {
-	if (ok && link_flush(&server->link)) {
-		atomic_store_explicit(&server->link.slot->connections, server->conns.n_open, memory_order_relaxed);
+	if (ok && link_flush(&server->link))
 		return true;
-	}
 	pend_again(server);
 	return false;
 }
@@ -75,6 +73,20 @@ moving_send_soon(struct server *server, struct http_conn *conn)
 {
 	if (link_is_up(&server->link) && !pack(server, conn))
 		pend_again(server);
+}
+
+void
+moving_send_refused(struct server *server)
+{
+	struct http_conn *conn, *next;
+	bool ok = true;
+
+	for (conn = TAILQ_FIRST(&server->conns.in_state[HTTP_CONN_HEAD]); ok && conn; conn = next) {
+		next = TAILQ_NEXT(conn, in_state);
+		if (conn->parser.refused)
+			ok = pack(server, conn);
+	}
+	send_off(server, ok);
 }
 
 bool

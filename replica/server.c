@@ -66,18 +66,12 @@ on_head(struct http_conn *conn, void *arg)
 	return server->max_body_bytes;
 }
 
-/* Another api's, or nobody's: the activator knows. */
+/* Another api's, or nobody's: the activator knows. Is there none, the next one will be there soon (take_channel). */
 static void
 on_refused(struct http_conn *conn, void *arg)
 {
-	struct server *server = arg;
-	struct http_answer answer;
-
-	if (moving_send(server, conn))
-		return;
-	answer = http_answer_json(503, "{\"error\": \"cannot find out who answers this now\"}");
-	answer.fields = "Retry-After: 1\r\n";
-	http_conn_refuse(conn, &answer);
+	if (!moving_send(arg, conn))
+		log_debug("a request waits for an activator");
 }
 
 static void
@@ -362,6 +356,7 @@ take_channel(struct server *server, int channel)
 	link_set_channel(&server->link, channel);
 	watch_channel(server);
 	link_send_note(&server->link, CHANNEL_IDLE);
+	moving_send_refused(server);
 }
 
 /* Wait for a record, at most that long. False: none came. */
@@ -388,7 +383,6 @@ go_idle(struct server *server, bool offer)
 	if (!offer)
 		server->blocked_ns = now_ns;
 	atomic_store_explicit(&link->slot->idle_since_ns, offer ? INT64_MAX : now_ns, memory_order_relaxed);
-	atomic_store_explicit(&link->slot->connections, server->conns.n_open, memory_order_relaxed);
 	if (server->mine == REPLICA_IDLE)
 		return;
 	tell = server->mine == REPLICA_LONG || server->mine == REPLICA_STARTING;
@@ -445,7 +439,7 @@ may_accept(void *arg)
 
 	/* All of them may end up at the activator, which has the same limit. */
 	return server->conns.n_open < server->max_conns &&
-	    atomic_load_explicit(&server->scoreboard->connections, memory_order_relaxed) < server->max_conns;
+	    atomic_load_explicit(&server->scoreboard->connections, memory_order_relaxed) < (int)server->max_conns;
 }
 
 static bool
@@ -576,6 +570,7 @@ make_loop(struct server *server, const struct start_record *start, struct error 
 	if (r < 0)
 		return r;
 	server->conns.n_everywhere = &server->scoreboard->connections;
+	server->conns.n_open_shown = &server->link.slot->connections;
 	server->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (server->drain_fd < 0)
 		return error_set(err, -errno, "eventfd: %s", strerror(errno));

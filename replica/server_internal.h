@@ -86,6 +86,9 @@ bool moving_send(struct server *server, struct http_conn *conn);
 /* The same with the next record that leaves, or moving_flush. Until then nothing may happen to it: no turn of the loop. */
 void moving_send_soon(struct server *server, struct http_conn *conn);
 
+/* Those that on_refused could not give away. */
+void moving_send_refused(struct server *server);
+
 /* Send what is to leave soon. True: a record has left, which tells the activator to look at our state, too. */
 bool moving_flush(struct server *server);
 

@@ -173,7 +173,7 @@ on_gone(struct slot *slot)
 {
 	struct supervisor *supervisor = slot->supervisor;
 	struct board *board = &supervisor->board;
-	uint32_t n_connections = 0;
+	int32_t n_connections = 0;
 
 	for (uint32_t i = 0; i < board->n_places; i++) {
 		struct place *place = &board->places[i];
@@ -181,7 +181,7 @@ on_gone(struct slot *slot)
 		if (place->state != PLACE_GIVEN)
 			continue;
 		if (place->slot) {
-			n_connections += atomic_load(&board->scoreboard->slots[i].connections);
+			n_connections += (int32_t)atomic_load(&board->scoreboard->slots[i].connections);
 			if (supervisor->stop_level == STOP_NO)
 				renew_channel(supervisor, place);
 		} else {
@@ -210,5 +210,10 @@ activator_init(struct supervisor *supervisor)
 	child_init(slot, supervisor, &kind, "activator");
 	evtimer_assign(&supervisor->introduce_event, supervisor->base, introduce_cb, supervisor);
 	slot->backoff = (struct backoff){
-	    .first_ms = BACKOFF_FIRST_MS, .limit_ms = BACKOFF_LIMIT_MS, .reset_ms = BACKOFF_RESET_MS};
+	    .first_ms = BACKOFF_FIRST_MS,
+	    .limit_ms = BACKOFF_LIMIT_MS,
+	    .limit_ready_ms = BACKOFF_LIMIT_MS,
+	    .reset_ms = BACKOFF_RESET_MS,
+	    .useful_ms = -1,
+	};
 }

@@ -5,7 +5,10 @@
  * that long again, doubles the delay from first_ms to limit_ms. Jitter keeps a host full of replicas that died together
  * from coming back together. A start that did not even get as far as a process counts as a death.
  *
- * But one that has done something useful in its life (a replica: ended a prediction) is worth having: it is started again
+ * One that gets ready and dies before it is of any use is started again within limit_ready_ms: it may have been somebody
+ * else's doing, and whoever asks it next is told soon.
+ *
+ * And one that has done something useful in its life (a replica: ended a prediction) is worth having: it is started again
  * first_ms after its last start, that is at once if it lived longer, however often it dies.
  */
 #ifndef SUPERVISOR_BACKOFF_H
@@ -23,17 +26,22 @@
 #define CORTEXD_BACKOFF_LIMIT_MS (5 * 60 * 1000)
 #endif
 
+#define CORTEXD_BACKOFF_LIMIT_READY_MS MIN(10 * 1000, CORTEXD_BACKOFF_LIMIT_MS)
+
 struct backoff {
 	int64_t first_ms; /* > 0 */
 	int64_t limit_ms; /* at most INT64_MAX >> BACKOFF_MAX_SHIFT */
+	int64_t limit_ready_ms;
 	int64_t reset_ms;
 	unsigned deaths_in_a_row;
-	int64_t useful_ms; /* the last one was useful and lived so long; -1: it was not */
+	bool was_ready;    /* the last one */
+	int64_t useful_ms; /* and it was useful and lived so long; -1: it was not */
 };
 
 #define BACKOFF_DEFAULT                                         \
 	((struct backoff){.first_ms = CORTEXD_BACKOFF_FIRST_MS, \
 	    .limit_ms = CORTEXD_BACKOFF_LIMIT_MS,               \
+	    .limit_ready_ms = CORTEXD_BACKOFF_LIMIT_READY_MS,   \
 	    .reset_ms = 60 * 1000,                              \
 	    .useful_ms = -1})
 

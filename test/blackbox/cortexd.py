@@ -112,7 +112,7 @@ class Scoreboard:
 
     def connections(self):
         """Open client connections of all processes together."""
-        return self.read(0, "I")[0]
+        return self.read(0, "i")[0]
 
     def waiting(self, api=0):
         return self.read(self.APIS + self.API * api, "q")[0]

@@ -13,7 +13,8 @@
 
 #define NOW 1000000
 
-static const struct backoff fresh = {.first_ms = 1000, .limit_ms = 300000, .reset_ms = 60000, .useful_ms = -1};
+static const struct backoff fresh = {
+    .first_ms = 1000, .limit_ms = 300000, .limit_ready_ms = 10000, .reset_ms = 60000, .useful_ms = -1};
 
 static int64_t
 delay(const struct backoff *backoff, uint32_t random)
@@ -34,7 +35,7 @@ test_deaths_in_a_row_double_the_delay_up_to_the_limit(UNUSED void **state)
 	struct backoff backoff = fresh;
 
 	for (size_t i = 0; i < N_ELEMENTS(expected); i++) {
-		backoff_note_death(&backoff, 59999, false);
+		backoff_note_death(&backoff, 0, false);
 		assert_int_equal(delay(&backoff, 0), expected[i]);
 	}
 	for (int i = 0; i < 1000; i++)
@@ -43,6 +44,8 @@ test_deaths_in_a_row_double_the_delay_up_to_the_limit(UNUSED void **state)
 	backoff.deaths_in_a_row = UINT_MAX;
 	backoff_note_death(&backoff, 0, false);
 	assert_int_equal(delay(&backoff, 0), 300000);
+	backoff_note_death(&backoff, 59999, false); /* it was ready */
+	assert_int_equal(delay(&backoff, 0), 10000);
 }
 
 static void
@@ -70,6 +73,8 @@ test_who_was_useful_is_started_again_but_not_more_often_than_at_first(UNUSED voi
 		assert_int_equal(delay(&backoff, 0), 700);
 	}
 	backoff_note_death(&backoff, 300, false);
+	assert_int_equal(delay(&backoff, 0), 10000);
+	backoff_note_death(&backoff, 0, false);
 	assert_int_equal(delay(&backoff, 0), 300000);
 }
 

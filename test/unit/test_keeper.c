@@ -39,7 +39,7 @@ enum script {
 
 /* What the traced process shares with the test. */
 static struct shared {
-	_Atomic(uint32_t) n_everywhere;
+	_Atomic(int32_t) n_everywhere;
 } * shared;
 
 /* The client: it sends FIRST bytes, and the rest when the script asks for it by a byte in `wants_more`. */
