@@ -22,7 +22,6 @@
 
 #define FLUSH_US         100000 /* how long a status line may wait for company */
 #define DISARM_US        20000  /* how long the listeners are waited for after a replica can do it again */
-#define OTHER_BODY_MAX   65536  /* bytes of the body of a request that is for no api */
 #define RECORDS_PER_TURN 16
 
 /* ---- requests ---- */
@@ -82,7 +81,7 @@ on_head(struct http_conn *conn, void *arg)
 
 	conn->route = http_route_find(&activator->routes, http_conn_bytes(conn) + target.offset, target.length);
 	if (conn->route.kind != HTTP_ROUTE_API)
-		return OTHER_BODY_MAX;
+		return HTTP_OTHER_BODY_MAX;
 	return (uint64_t)api_of(activator, conn)->config->max_body_bytes;
 }
 
@@ -131,7 +130,8 @@ may_accept(void *arg)
 {
 	const struct activator *activator = arg;
 
-	return atomic_load_explicit(&activator->scoreboard->connections, memory_order_relaxed) < (int)activator->max_conns;
+	return atomic_load_explicit(&activator->scoreboard->connections, memory_order_relaxed) <
+	    (int)activator->max_conns;
 }
 
 static bool
@@ -307,7 +307,7 @@ make_listeners(struct activator *activator)
 static uint64_t
 largest_body(const struct activator *activator)
 {
-	int64_t largest = OTHER_BODY_MAX;
+	int64_t largest = HTTP_OTHER_BODY_MAX;
 
 	for (size_t i = 0; i < activator->start.n_apis; i++)
 		largest = MAX(largest, activator->start.apis[i].max_body_bytes);

@@ -6,8 +6,10 @@
 #include "http/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,19 +125,25 @@ http_conn_close(struct http_conn *conn)
 	let_go(conn);
 }
 
+/* Has the client asked for the end itself, and sent nothing more? */
+static bool
+has_said_all(const struct http_conn *conn)
+{
+	const struct http_parser *request = &conn->parser;
+	int unread;
+
+	return request->error_status == 0 && request->request_length > 0 && !request->keep_alive &&
+	    http_conn_length(conn) == request->request_length && ioctl(conn->fd, SIOCINQ, &unread) == 0 && unread == 0;
+}
+
 /*
- * When the client may still be sending, a close would make the kernel reset the connection, and the reset can overtake the
- * answer (RFC 9112 9.6): end our side, then read until the client ends its own. Only a client that has asked for the end
- * itself, and sent nothing more, needs no such care.
+ * When the client may still be sending, or something is unread, a close would make the kernel reset the connection, and the
+ * reset can overtake the answer (RFC 9112 9.6): end our side, then read until the client ends its own.
  */
 void
 http_conn_finish(struct http_conn *conn)
 {
-	const struct http_parser *request = &conn->parser;
-	bool expected = request->error_status == 0 && request->request_length > 0 && !request->keep_alive &&
-	    http_conn_length(conn) == request->request_length;
-
-	if (expected || (conn->kept->flags & HTTP_KEPT_PEER_ENDED)) {
+	if (has_said_all(conn) || (conn->kept->flags & HTTP_KEPT_PEER_ENDED)) {
 		http_conn_close(conn);
 		return;
 	}

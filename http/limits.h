@@ -5,11 +5,12 @@
 #ifndef HTTP_LIMITS_H
 #define HTTP_LIMITS_H
 
-#define HTTP_TARGET_MAX  8192      /* bytes of a request target; beyond: 414 */
-#define HTTP_HEAD_MAX    32768     /* bytes of request line and header section, and of a trailer section; beyond: 431 */
-#define HTTP_FIELDS_MAX  100       /* header and trailer fields of a request; beyond: 431 */
-#define HTTP_AHEAD_MAX   65536     /* bytes read behind a request that is not answered yet (pipelining) */
-#define HTTP_CHUNKED_MAX (1 << 20) /* bytes of chunk framing beyond the content itself; beyond: 413 */
+#define HTTP_TARGET_MAX     8192  /* bytes of a request target; beyond: 414 */
+#define HTTP_HEAD_MAX       32768 /* bytes of request line and header section, and of a trailer section; beyond: 431 */
+#define HTTP_FIELDS_MAX     100   /* header and trailer fields of a request; beyond: 431 */
+#define HTTP_AHEAD_MAX      65536 /* bytes read behind a request that is not answered yet (pipelining) */
+#define HTTP_OTHER_BODY_MAX 65536 /* bytes of the body of a request that is for no api; beyond: 413 */
+#define HTTP_CHUNKED_MAX    (1 << 20) /* bytes of chunk framing beyond the content itself; beyond: 413 */
 
 /* What a request with a body of that size, and what is read behind it, can take at most. */
 #define HTTP_REQUEST_MAX(max_body) ((max_body) + HTTP_HEAD_MAX + HTTP_CHUNKED_MAX + HTTP_HEAD_MAX + HTTP_AHEAD_MAX)

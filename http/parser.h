@@ -6,8 +6,9 @@
  * can be parsed again by another process. Only http_parser_body(), once the request is complete, moves a chunked body
  * together in place, so that the body of every request is one run of bytes.
  *
- * Beyond llhttp's own strictness it refuses what could be read in two ways: a missing or second Host (RFC 9112 3.2),
- * Transfer-Encoding in HTTP/1.0 or anything but "chunked" (6.1), obsolete line folding (5.2), an empty field name.
+ * Beyond llhttp's own strictness it refuses what could be read in two ways: a missing, second or malformed Host (RFC 9112
+ * 3.2), Transfer-Encoding in HTTP/1.0 or anything but "chunked" (6.1), obsolete line folding (5.2), an empty field name, a
+ * request line that is not exactly one. Whether the connection stays open is worked out here, too, from Connection alone.
  */
 #ifndef HTTP_PARSER_H
 #define HTTP_PARSER_H
@@ -60,7 +61,12 @@ struct http_parser {
 	struct http_span value;
 	unsigned n_fields;
 	unsigned n_hosts;
-	bool chunked;
+	size_t trailer_begin; /* where the trailer section begins; 0: there is none so far */
+	bool has_coding;      /* there is a Transfer-Encoding */
+	bool chunked;         /* and its last coding is chunked */
+	unsigned n_codings;
+	bool says_close; /* Connection: close, or keep-alive */
+	bool says_keep_alive;
 	bool body_together; /* a chunked body was moved together */
 	bool refused;
 };

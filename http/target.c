@@ -74,13 +74,21 @@ http_target_parse(const char *target, size_t length, char *room, struct http_tar
 		return 0;
 	}
 	if (length > 7 && (!strncasecmp(target, "http://", 7) || (length > 8 && !strncasecmp(target, "https://", 8)))) {
-		const char *authority = memchr(target, ':', length);
-		const char *path = memchr(authority + 3, '/', length - (size_t)(authority + 3 - target));
+		const char *authority = (const char *)memchr(target, ':', length) + 3, *end = target + length;
+		const char *path = authority;
 
-		if (!path)
-			return -EINVAL;
-		length -= (size_t)(path - target);
+		while (path < end && *path != '/' && *path != '?' && *path != '#')
+			path++;
+		if (path == authority || memchr(authority, '@', (size_t)(path - authority)))
+			return -EINVAL; /* no host, or a user (RFC 9110 4.2.1, 4.2.4) */
+		length = (size_t)(end - path);
 		target = path;
+		if (path == end || *path != '/') { /* an empty path is "/" (4.2.3), where nothing is */
+			room[0] = '/';
+			room[1] = '\0';
+			ret_target->path_length = 1;
+			return 0;
+		}
 	}
 	if (length == 0 || target[0] != '/')
 		return -EINVAL;

@@ -63,7 +63,7 @@ on_head(struct http_conn *conn, void *arg)
 	conn->route = http_route_find(&server->routes, raw, target.length);
 	if (conn->route.kind == HTTP_ROUTE_NONE || conn->route.kind == HTTP_ROUTE_READY)
 		return HTTP_HEAD_REFUSED;
-	return server->max_body_bytes;
+	return conn->route.kind == HTTP_ROUTE_API ? server->max_body_bytes : HTTP_OTHER_BODY_MAX;
 }
 
 /* Another api's, or nobody's: the activator knows. Is there none, the next one will be there soon (take_channel). */
@@ -598,7 +598,8 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->max_conns = http_connection_limit();
 	TAILQ_INIT(&server->pending);
 	http_routes_add(&server->routes, start->endpoint, 0);
-	r = http_memory_init(&server->memory, server->max_conns, HTTP_REQUEST_MAX(server->max_body_bytes), err);
+	r = http_memory_init(&server->memory, server->max_conns,
+	    HTTP_REQUEST_MAX(MAX(server->max_body_bytes, HTTP_OTHER_BODY_MAX)), err);
 	if (r == 0)
 		r = join_others(server, start, err);
 	if (r == 0)
