@@ -20,8 +20,8 @@ static bool
 conn_makes_sense(const struct channel_conn *conn)
 {
 	if (conn->n_request > CHANNEL_BYTES_MAX || conn->n_answer > CHANNEL_BYTES_MAX ||
-	    conn->n_request > conn->received || (conn->flags & ~(uint32_t)CHANNEL_CONN_FLAGS) || conn->since_ms < 0 ||
-	    conn->arrival_ns < 0)
+	    conn->received > CHANNEL_EVER_MAX || conn->sent > CHANNEL_EVER_MAX || conn->n_request > conn->received ||
+	    (conn->flags & ~(uint32_t)CHANNEL_CONN_FLAGS) || conn->since_ms < 0 || conn->arrival_ns < 0)
 		return false;
 	switch (conn->state) {
 	case CHANNEL_CONN_OPEN:

@@ -24,7 +24,8 @@
 
 #define CHANNEL_CONNS_MAX  64
 #define CHANNEL_INLINE_MAX 65536        /* bytes in the record itself */
-#define CHANNEL_BYTES_MAX  (1ull << 40) /* of one connection; a bound for arithmetic, not for memory */
+#define CHANNEL_BYTES_MAX  (1ull << 40) /* of one connection at a time; a bound for arithmetic, not for memory */
+#define CHANNEL_EVER_MAX   (1ull << 62) /* of one connection since its beginning */
 
 enum channel_kind {
 	CHANNEL_REQUEST = 1,
