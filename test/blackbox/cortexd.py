@@ -25,7 +25,7 @@ ERROR_LINE = re.compile(r'^\S+Z error |"level":"error"')
 TRACEBACK = re.compile(
     r"^\S+Z error \S+ \S+: (?:Traceback \(most recent|  |During handling|The above exception|$|(?:\w+\.)*\w+(?:Error|Exit|Interrupt)\b)"
 )
-FINDING = re.compile(r"\bbug: |AddressSanitizer(?! failed to allocate)|LeakSanitizer|UndefinedBehavior|runtime error: |Fatal Python error")
+FINDING = re.compile(r"\bbug: |AddressSanitizer(?! failed to allocate)|LeakSanitizer|ThreadSanitizer|UndefinedBehavior|runtime error: |Fatal Python error")
 
 PREDICTOR = """\
 def predict(sample, metadata):
