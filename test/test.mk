@@ -6,8 +6,11 @@ UNIT_BIN   := $(UNIT_TESTS:%=$(B)/test/%)
 FUZZ_B     := build/fuzz
 FUZZ_BIN   := $(FUZZERS:%=$(FUZZ_B)/test/fuzz_%)
 TEST_VENV  := build/test-venv
-PYTEST     := $(TEST_VENV)/bin/python -m pytest
+BLACKBOX    = CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(TEST_VENV)/bin/python -m pytest -c test/blackbox/pytest.ini
+# pytest says 5 when it has selected nothing.
+NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
+VICTIMS	   ?= replicas activator
 JOBS	   ?= 3
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
 
@@ -16,8 +19,8 @@ $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTT
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
-.PHONY: check check-unit check-blackbox unit-tests
-check: lint check-unit check-blackbox fuzz-replay ## lint, unit tests, black box, fuzz corpora; SANITIZE=address,undefined
+.PHONY: check check-unit check-blackbox check-conformance check-threads chaos model unit-tests
+check: lint check-unit check-blackbox check-conformance fuzz-replay ## what CI runs in each flavour; SANITIZE=address,undefined
 
 unit-tests: $(UNIT_BIN)
 
@@ -25,9 +28,26 @@ check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for
 	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"
 
 # A test marked `once` does not depend on how cortexd was built, or measures it: it runs in the release flavour alone.
-check-blackbox: all $(TEST_VENV)/ready ## black-box tests; K=reload for those that match, JOBS=3 at a time
-	CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTEST) -c test/blackbox/pytest.ini -n $(JOBS) \
-		$(if $(SANITIZE),-m 'not once') $(if $(K),-k '$(K)') test/blackbox
+check-blackbox: all $(TEST_VENV)/ready ## black-box tests; K=reload for those that match
+	$(BLACKBOX) -n $(JOBS) -m 'not alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
+	$(BLACKBOX) -m 'alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
+
+check-conformance: all $(TEST_VENV)/ready ## valid, invalid and hostile requests, at a replica and at the activator
+	$(BLACKBOX) -n $(JOBS) test/conformance
+
+check-threads: ## what two threads share, with ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread check-unit T=turn
+	@$(MAKE) --no-print-directory SANITIZE=thread check-blackbox K='test_dataplane or test_crash'
+
+# A process dies about twice a second; TIME is in seconds. The activator is killed in a run of its own.
+chaos: all ## many clients, random kills, every answer checked: TIME=600, VICTIMS='replicas activator'
+	@for v in $(VICTIMS); do \
+		echo "== chaos: $$v, $(TIME) s"; \
+		CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTHON) test/chaos/chaos.py --seconds $(TIME) --victims $$v || exit 1; \
+	done
+
+model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
+	test/model/run
 
 # The tests' own Python packages, made by the interpreter that cortexd embeds.
 $(TEST_VENV)/ready: test/requirements.txt

@@ -58,8 +58,6 @@ def test_every_example_is_good(name):
 def test_what_is_commented_out_in_the_annotated_example_is_known_but_not_supported_yet(tmp_path):
     shutil.copytree(ROOT / "configs" / "annotated", tmp_path, dirs_exist_ok=True)
     text = (ROOT / "configs" / "annotated" / "cortex.yaml").read_text()
-    keys = re.findall(r"^  +# (\w+):", text, re.MULTILINE)
-    assert len(keys) > 10
     uncommented = re.sub(r"^(  +)# (?=\s*\w+: ?)", r"\1", text, flags=re.MULTILINE)
     (tmp_path / "cortex.yaml").write_text(uncommented)
     result = cortexd("-t", "-c", "cortex.yaml", cwd=tmp_path)

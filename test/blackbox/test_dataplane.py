@@ -481,39 +481,6 @@ def test_slow_writers_hold_nobody_up_and_survive_being_handed_away(start, gates)
     assert gate.end("long").status == 200
 
 
-# --- fairness ---------------------------------------------------------------------------------------------------------
-@pytest.mark.once
-def test_a_replica_that_its_own_clients_keep_busy_does_not_starve_the_queue(start, gates):
-    """Two replicas: one in a long prediction, the other saturated by eight clients. Four more come now and then."""
-    cortexd = start(GATE, replicas=2, server="log: {level: warning}")
-    gate = gates(cortexd)
-    over = threading.Event()
-
-    def hammer():
-        with cortexd.connect() as connection:
-            while not over.is_set():
-                assert connection.post("/d/a", 0).status == 200
-
-    gate.start("long")
-    threads = [threading.Thread(target=hammer) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    waits = []
-    try:
-        for i in range(50):
-            with cortexd.connect() as connection:
-                answer, seconds = timed(connection, 0)
-                assert answer.status == 200
-                waits.append(seconds)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert gate.end("long").status == 200
-    waits.sort()
-    assert waits[len(waits) // 2] < 0.05 and waits[-1] < 1, waits  # the clients themselves run on one Python lock
-
-
 # --- the activator's life ---------------------------------------------------------------------------------------------
 def activator(cortexd):
     (pid,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: activator"))
@@ -531,10 +498,12 @@ def test_an_activator_that_dies_is_replaced_and_the_fast_path_goes_on(start, gat
         with Scoreboard(cortexd.pid) as board:
             return sum(slot[1] for slot in board.slots()) == len(clients)
 
-    for _ in range(3):
+    for i in range(3):
         wait_until(all_on_the_fast_path, "all connections are with replicas")
         first = activator(cortexd)
         os.kill(first, signal.SIGKILL)
+        # Before that a replica that the machine holds up might still send it a connection.
+        cortexd.wait_log("activator: died", count=i + 1)
         for _ in range(10):
             for connection in clients:
                 assert connection.post("/d/a", 0).status == 200

@@ -1,23 +1,67 @@
-"""No request waits while a replica of its api is idle: measured, not argued.
+"""Who waits, for whom, and how long: measured, not argued.
 
-Replicas write the begin and end of each prediction into shared memory, clients when they asked. A request is wronged when
-some replica was idle for more than the limit, in one go, while it waited. The machine itself is watched, too: what falls into
-a moment in which nothing got to run (a metronome missed its beat) says nothing about cortexd.
+These tests have the machine for themselves. It is watched all the same: what falls into a moment in which a CPU was elsewhere
+(its metronome missed a beat) says nothing about cortexd.
 """
 import asyncio
 import mmap
 import os
 import random
 import struct
-import threading
+import subprocess
+import sys
 import time
 
 import pytest
 
 from cortexd import Scoreboard
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
+# --- the machine -------------------------------------------------------------------------------------------------------
+METRONOME = """\
+import os
+import sys
+import time
+
+BEAT, LATE = 500_000, 1_500_000
+os.sched_setaffinity(0, {int(sys.argv[1])})
+last = time.monotonic_ns()
+while True:
+    time.sleep(BEAT / 1e9)
+    now = time.monotonic_ns()
+    if now - last > BEAT + LATE:
+        print(last, now, flush=True)
+    last = now
+"""
+
+
+class Metronomes:
+    """One per CPU; they know when it did something else for a while (other processes, other machines)."""
+
+    def __enter__(self):
+        self.processes = [
+            subprocess.Popen([sys.executable, "-c", METRONOME, str(cpu)], stdout=subprocess.PIPE, text=True)
+            for cpu in os.sched_getaffinity(0)
+        ]
+        return self
+
+    def __exit__(self, *unused):
+        for process in self.processes:
+            process.terminate()
+        self.away = []  # of each CPU
+        for process in self.processes:
+            lines = process.communicate()[0].splitlines()
+            self.away.append([tuple(map(int, line.split())) for line in lines if line.count(" ") == 1])
+
+    def were_late(self, begin, end):
+        """In nanoseconds, on the CPU where it was the longest."""
+        return max(sum(max(0, min(end, e) - max(begin, b)) for b, e in cpu) for cpu in self.away)
+
+
+# --- no request waits while a replica of its api is idle ---------------------------------------------------------------
+# Replicas write the begin and end of each prediction into shared memory, clients when they asked. A request is wronged when
+# some replica was idle for more than the limit, in one go, while it waited.
 LIMIT = 0.005
 RECORD = struct.Struct("qqq")  # number of the request, begin, end, in nanoseconds of CLOCK_MONOTONIC
 PER_REPLICA = 40_000
@@ -56,36 +100,6 @@ PREDICTOR = f"""\
         RECORD.pack_into(memory, at, number, begin, time.monotonic_ns())
         at += RECORD.size
 """
-
-
-class Metronome:
-    """Knows when the machine was somewhere else."""
-
-    def __init__(self, beat=0.0005, late=0.0015):
-        self.beat, self.late = beat, late
-        self.away = []
-        self.over = False
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        last = time.monotonic_ns()
-        while not self.over:
-            time.sleep(self.beat)
-            now = time.monotonic_ns()
-            if now - last > (self.beat + self.late) * 1e9:
-                self.away.append((last, now))
-            last = now
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *unused):
-        self.over = True
-        self.thread.join()
-
-    def was_away(self, begin, end):
-        return sum(max(0, min(end, e) - max(begin, b)) for b, e in self.away)
 
 
 async def client(port, numbers, durations, asked, until):
@@ -135,7 +149,7 @@ def test_no_request_waits_while_a_replica_is_idle(start, clients):
         until = time.monotonic() + 5
         await asyncio.gather(*(client(cortexd.port, numbers, heavy_tail(rng), asked, until) for _ in range(clients)))
 
-    with Metronome() as metronome:
+    with Metronomes() as metronomes:
         asyncio.run(run())
     with open(cortexd.folder / "recorder", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         by_replica = [
@@ -157,7 +171,7 @@ def test_no_request_waits_while_a_replica_is_idle(start, clients):
             overlap = min(e, done[number]) - max(b, begin)
             if overlap <= LIMIT * 1e9:
                 continue
-            if overlap - metronome.was_away(max(b, begin), min(e, done[number])) > LIMIT * 1e9:
+            if overlap - metronomes.were_late(max(b, begin), min(e, done[number])) > LIMIT * 1e9:
                 wronged.append((number, overlap / 1e6))
             else:
                 excused += 1
@@ -166,7 +180,6 @@ def test_no_request_waits_while_a_replica_is_idle(start, clients):
     assert os.path.exists(cortexd.folder / f"slot{REPLICAS - 1}")
 
 
-# --- settling ---------------------------------------------------------------------------------------------------------
 SLEEPER = """\
     import time
 
@@ -178,7 +191,8 @@ SLEEPER = """\
 """
 
 
-async def ask(reader, writer, seconds):
+async def ask(stream, seconds):
+    reader, writer = stream
     body = b"%f" % seconds
     writer.write(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     head = await reader.readuntil(b"\r\n\r\n")
@@ -186,6 +200,47 @@ async def ask(reader, writer, seconds):
     await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
 
 
+# --- fairness ---------------------------------------------------------------------------------------------------------
+def test_a_replica_that_its_own_clients_keep_busy_does_not_starve_others(start):
+    """Two replicas: one in a long prediction, the other saturated by eight clients with 1 ms each. Now and then four more come,
+    on old connections and on new ones: their turn comes after those eight, not later."""
+    cortexd = start(SLEEPER, replicas=2, server="log: {level: warning}")
+    waits = []
+
+    async def run():
+        over = False
+        streams = [await asyncio.open_connection("127.0.0.1", cortexd.port) for _ in range(13)]
+        for stream in streams:
+            await ask(stream, 0)
+
+        async def saturate(stream):
+            while not over:
+                await ask(stream, 0.001)
+
+        async def come_now_and_then(stream, rng):
+            for i in range(60):
+                await asyncio.sleep(rng.uniform(0.001, 0.03))
+                if i % 2:
+                    stream[1].close()
+                    stream = await asyncio.open_connection("127.0.0.1", cortexd.port)
+                begin = time.monotonic_ns()
+                await ask(stream, 0)
+                waits.append((begin, time.monotonic_ns()))
+
+        long = asyncio.create_task(ask(streams[0], 2.5))
+        busy = [asyncio.create_task(saturate(stream)) for stream in streams[1:9]]
+        await asyncio.gather(*(come_now_and_then(streams[9 + i], random.Random(i)) for i in range(4)))
+        over = True
+        assert not long.done()  # it was there all the time
+        await asyncio.gather(long, *busy)
+
+    with Metronomes() as metronomes:
+        asyncio.run(run())
+    wronged = [(e - b) / 1e6 for b, e in waits if e - b - metronomes.were_late(b, e) > 20e6]
+    assert len(waits) == 240 and not wronged, f"waited for (ms): {wronged}"
+
+
+# --- settling ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("clients", [8, 64])
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_after_a_long_prediction_all_connections_are_back_on_the_fast_path(start, replicas, clients):
@@ -199,16 +254,16 @@ def test_after_a_long_prediction_all_connections_are_back_on_the_fast_path(start
 
         async def keep_asking(stream):
             while not over:
-                await ask(*stream, 0)
+                await ask(stream, 0)
 
         tasks = [asyncio.create_task(keep_asking(stream)) for stream in streams[1:]]
         for _ in range(5):
             await asyncio.sleep(0.2)
-            await ask(*streams[0], 0.2)
+            await ask(streams[0], 0.2)
             began = time.monotonic()
             with Scoreboard(cortexd.pid) as board:
                 # The one that slept is idle and may still be with the activator: its next request brings it back.
-                await ask(*streams[0], 0)
+                await ask(streams[0], 0)
                 while sum(slot[1] for slot in board.slots()) < clients:
                     assert time.monotonic() - began < 10, "never settles"
                     await asyncio.sleep(0.001)
