@@ -33,8 +33,7 @@ activator_is_ready(const struct activator *activator)
 		const struct peer *peer;
 		bool ready = false;
 
-		TAILQ_FOREACH(peer, &activator->apis[i].peers, in_api)
-		{
+		TAILQ_FOREACH (peer, &activator->apis[i].peers, in_api) {
 			enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
 
 			ready = ready ||

@@ -42,8 +42,8 @@ count_predictions(const struct api *api)
 	const struct peer *peer;
 	uint64_t sum = 0;
 
-	TAILQ_FOREACH(peer, &api->peers, in_api)
-	sum += atomic_load_explicit(&peer->slot->predictions, memory_order_relaxed);
+	TAILQ_FOREACH (peer, &api->peers, in_api)
+		sum += atomic_load_explicit(&peer->slot->predictions, memory_order_relaxed);
 	return sum;
 }
 
@@ -234,8 +234,7 @@ claim_idle(struct api *api)
 		struct peer *peer, *best = NULL;
 		unsigned fewest = UINT32_MAX;
 
-		TAILQ_FOREACH(peer, &api->peers, in_api)
-		{
+		TAILQ_FOREACH (peer, &api->peers, in_api) {
 			unsigned connections;
 
 			if (!peer->greeted || peer->broken || atomic_load(&peer->slot->state) != REPLICA_IDLE)

@@ -316,7 +316,9 @@ http_conns_close_in_child(struct http_conns *conns)
 {
 	struct http_conn *conn;
 
-	for (int state = 0; state < HTTP_CONN_CLOSED; state++)
-		TAILQ_FOREACH(conn, &conns->in_state[state], in_state)
-	close(conn->fd);
+	for (int state = 0; state < HTTP_CONN_CLOSED; state++) {
+		TAILQ_FOREACH (conn, &conns->in_state[state], in_state) {
+			close(conn->fd);
+		}
+	}
 }

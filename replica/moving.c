@@ -28,13 +28,12 @@ pend_again(struct server *server)
 
 	TAILQ_INIT(&server->pending);
 	server->n_pending = 0;
-	TAILQ_FOREACH(conn, &server->conns.in_state[HTTP_CONN_REQUEST], in_state)
-	{
+	TAILQ_FOREACH (conn, &server->conns.in_state[HTTP_CONN_REQUEST], in_state) {
 		if (conn == server->current)
 			continue;
-		TAILQ_FOREACH(other, &server->pending, in_pending)
-		if (other->kept->arrival_ns > conn->kept->arrival_ns)
-			break;
+		TAILQ_FOREACH (other, &server->pending, in_pending)
+			if (other->kept->arrival_ns > conn->kept->arrival_ns)
+				break;
 		if (other)
 			TAILQ_INSERT_BEFORE(other, conn, in_pending);
 		else

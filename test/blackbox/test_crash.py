@@ -230,6 +230,55 @@ def wait_answer(connection, patience):
     return True
 
 
+# --- children of the predictor ----------------------------------------------------------------------------------------
+def sockets(pid):
+    try:
+        links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except FileNotFoundError:  # closed meanwhile
+        return None
+    return [link for link in links if link.startswith("socket:")]
+
+
+@pytest.mark.parametrize(
+    "left_running",
+    [
+        "child = os.fork() or time.sleep(3600)",  # in the child it never comes back
+        "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=[3600]); child.start(); child = child.pid",
+        "child = subprocess.Popen(['sleep', '3600'], close_fds=False).pid",
+        "child = subprocess.Popen(['sleep', '3600'], preexec_fn=lambda: None, close_fds=False).pid",
+    ],
+    ids=["fork", "multiprocessing", "subprocess", "subprocess-with-a-function"],
+)
+def test_a_process_left_running_holds_nothing_of_a_replica_that_dies(start, left_running):
+    """Made when the replica had clients, a channel and a keeper; it outlives the replica for a moment, or for long."""
+    predictor = f"""\
+        import multiprocessing
+        import os
+        import subprocess
+        import time
+
+
+        def predict(sample, metadata):
+            if sample:
+                {left_running}
+                return child
+    """
+    cortexd = start(predictor)
+    cortexd.expect_error("killed by SIGKILL")
+    clients = [cortexd.connect() for _ in range(10)]
+    for connection in clients:
+        assert connection.post("/d/a", 0).status == 200
+    child = clients[0].post("/d/a", 1).json()
+    assert process_state(child)
+    wait_until(lambda: sockets(child) == [], "the child has no socket")
+    clients[1].send(post(0, "Connection: close\r\n"))
+    assert clients[1].answer().status == 200 and clients[1].closed()  # nobody else holds it open
+    os.kill(cortexd.replicas()[0], signal.SIGKILL)
+    for connection in clients[2:]:
+        assert connection.post("/d/a", 0).status == 200
+        connection.close()
+
+
 # --- out of memory ----------------------------------------------------------------------------------------------------
 MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")
 
