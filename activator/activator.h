@@ -33,7 +33,9 @@ struct api {
 	TAILQ_HEAD(, peer) peers;
 	struct http_conn_list queue; /* complete requests, the oldest first, by in_pending */
 	unsigned n_queued;
-	struct event expire;   /* pending while there is a queue: at the deadline of its head */
+	struct event
+	    expire; /* pending while there is a queue: at the deadline of its head, or when it is to be tried again */
+	bool try_again;        /* soon, for a replica is owed a request */
 	struct event overflow; /* pending while the queue is longer than it may be for more than a moment */
 	/* How fast its replicas are: predictions since a time not long ago. */
 	int64_t counted_ns;
@@ -55,6 +57,7 @@ struct peer {
 	bool out;          /* counts as one that cannot accept */
 	bool was_long;     /* its last prediction was long, as far as we know */
 	bool presumed;     /* so its present one was presumed to be long as well */
+	bool owed;         /* was claimed for a request that could not be sent: no memory, no descriptor */
 	bool broken;       /* cannot be sent to; its end is near */
 };
 
@@ -129,10 +132,11 @@ void queue_refuse_all(struct api *api);
 /* There is a replica with this slot; the descriptor is taken over. */
 void peer_add(struct activator *activator, uint32_t slot_number, int channel);
 
-/* Claim it: true when it was idle and is ours now. */
+/* Claim it: true when it was idle, or still waits for a request that it is owed, and is ours now. */
 MUSTCHECK bool peer_claim(struct peer *peer);
 
-/* Send it the request of a connection, which it was claimed for. False: it is about to end; the connection is still here. */
+/* Send it the request of a connection, which it was claimed for. False: the connection is still here; and the replica is
+ * about to end, or it is owed a request, and may be claimed for that in a moment. */
 MUSTCHECK bool peer_send(struct peer *peer, struct http_conn *conn);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "activator/activator.h"
@@ -17,7 +18,8 @@
 /*
  * Rule: whether anybody can accept follows from the states, which are looked at when a record says so, and at the end. One
  * that is sent a request after a long prediction is presumed to begin another one, and told so: it takes the state LONG by
- * itself, and need not send a record for it.
+ * itself, and need not send a record for it. A record that is read while it is CLAIMED has left before the claim, and says
+ * nothing about that.
  */
 static void
 set_out(struct peer *peer, bool out)
@@ -37,7 +39,9 @@ look(struct peer *peer)
 	enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
 
 	peer->was_long = peer->was_long || state == REPLICA_LONG;
-	set_out(peer, !peer->greeted || replica_state_is_out(state));
+	if (state != REPLICA_CLAIMED)
+		peer->presumed = false;
+	set_out(peer, !peer->greeted || peer->presumed || replica_state_is_out(state));
 	return state;
 }
 
@@ -103,10 +107,11 @@ take_record(struct peer *peer, const struct channel_record *record, const int *f
 		for (unsigned i = 0; had && i < record->n_conns; i++)
 			close(fds[i]); /* a second descriptor of what came with the first record */
 		break;
-	case CHANNEL_LONG:
+	case CHANNEL_STATE:
 		break; /* what it says is on the scoreboard */
 	case CHANNEL_IDLE:
-		if (peer->presumed) /* it has kept its connection: either it was short, or there was nobody to give it to */
+		/* It has kept its connection: either it was short, or there was nobody to give it to. */
+		if (peer->presumed && atomic_load(&peer->slot->state) != REPLICA_CLAIMED)
 			peer->was_long = false;
 		break;
 	}
@@ -129,7 +134,6 @@ on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		channel_release(&activator->inbox, &record);
 	}
 	if (r == 1) {
-		peer->presumed = false;
 		if (look(peer) == REPLICA_LONG)
 			activator_sweep(activator);
 		queue_dispatch(peer->api);
@@ -178,6 +182,11 @@ peer_claim(struct peer *peer)
 {
 	uint32_t idle = REPLICA_IDLE;
 
+	if (peer->owed) { /* it gives such a claim up after a second */
+		peer->owed = false;
+		if (atomic_load(&peer->slot->state) == REPLICA_CLAIMED)
+			return true;
+	}
 	return atomic_compare_exchange_strong(&peer->slot->state, &idle, REPLICA_CLAIMED);
 }
 
@@ -187,8 +196,7 @@ peer_send(struct peer *peer, struct http_conn *conn)
 	struct http_departure *departure = &peer->api->activator->departure;
 	int r;
 
-	if (!http_departure_add(departure, conn))
-		return false;
+	ASSERT(http_departure_add(departure, conn)); /* nothing else is in it */
 	peer->presumed = peer->was_long;
 	r = http_departure_send(
 	    departure, peer->channel, CHANNEL_REQUEST, 1, peer->presumed ? CHANNEL_PRESUMED_LONG : 0, false);
@@ -197,9 +205,14 @@ peer_send(struct peer *peer, struct http_conn *conn)
 			set_out(peer, true);
 		return true;
 	}
-	/* It dies. It stays CLAIMED until its end is read: put back to IDLE it would be claimed for ever. */
-	if (r != -EPIPE)
-		log_warning("replica %s/%u: cannot send it a request", peer->api->config->name, peer->slot->replica);
-	peer->broken = true;
+	/* It stays CLAIMED. Put back to IDLE, one that dies would be claimed for ever, until its end is read. */
+	peer->presumed = false;
+	if (r == -EPIPE) {
+		peer->broken = true;
+	} else {
+		log_warning("replica %s/%u: cannot send it a request now: %s", peer->api->config->name,
+		    peer->slot->replica, strerror(-r));
+		peer->owed = true;
+	}
 	return false;
 }

@@ -21,6 +21,7 @@
 #define COUNT_NS        1000000000 /* over which the rate of predictions is measured */
 #define RETRY_AFTER_MAX 60
 #define OVERFLOW_NS     100000000 /* how long a new request may stand behind a full queue */
+#define TRY_AGAIN_US    10000     /* when a request could not be sent, for want of memory or descriptors */
 
 /* ---- answers ---- */
 
@@ -92,7 +93,7 @@ publish(struct api *api, bool waits)
 	atomic_store(&api->words->waiting_ns, head && waits ? head->kept->arrival_ns : 0);
 }
 
-/* Wake up at the deadline of the head. */
+/* Wake up at the deadline of the head, or to try again. */
 static void
 arm_expire(struct api *api)
 {
@@ -105,7 +106,7 @@ arm_expire(struct api *api)
 		return;
 	}
 	wait_us = (head->kept->arrival_ns - clock_ns()) / 1000 + api->config->timeout_ms * 1000 + 1000;
-	wait_us = MAX(wait_us, 0);
+	wait_us = MAX(MIN(wait_us, api->try_again ? TRY_AGAIN_US : INT64_MAX), 0);
 	wait = (struct timeval){.tv_sec = wait_us / 1000000, .tv_usec = wait_us % 1000000};
 	evtimer_add(&api->expire, &wait);
 }
@@ -146,8 +147,7 @@ on_expire_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		take_out(api, head);
 		answer(api, head, 504, json, NULL);
 	}
-	publish(api, true);
-	arm_expire(api);
+	queue_dispatch(api);
 }
 
 static void
@@ -237,7 +237,8 @@ claim_idle(struct api *api)
 		TAILQ_FOREACH (peer, &api->peers, in_api) {
 			unsigned connections;
 
-			if (!peer->greeted || peer->broken || atomic_load(&peer->slot->state) != REPLICA_IDLE)
+			if (!peer->greeted || peer->broken ||
+			    (atomic_load(&peer->slot->state) != REPLICA_IDLE && !peer->owed))
 				continue;
 			connections = atomic_load_explicit(&peer->slot->connections, memory_order_relaxed);
 			if (!best || connections < fewest) {
@@ -256,7 +257,8 @@ queue_dispatch(struct api *api)
 	bool told = atomic_load_explicit(&api->words->waiting_ns, memory_order_relaxed) != 0;
 	struct http_conn *head;
 
-	while ((head = TAILQ_FIRST(&api->queue))) {
+	api->try_again = false;
+	while (!api->try_again && (head = TAILQ_FIRST(&api->queue))) {
 		struct peer *peer = claim_idle(api);
 
 		if (!peer && !told) {
@@ -267,8 +269,10 @@ queue_dispatch(struct api *api)
 		if (!peer)
 			break;
 		take_out(api, head);
-		if (!peer_send(peer, head))
+		if (!peer_send(peer, head)) {
 			insert(api, head);
+			api->try_again = peer->owed;
+		}
 	}
 	publish(api, true);
 	arm_expire(api);

@@ -208,8 +208,8 @@ channel_inbox_decode(struct channel_inbox *inbox, struct channel_record *ret_rec
 		inbox_clear(inbox);
 		return r;
 	}
-	if (ret_record->outside)
-		close(fds[n_fds - 1]);
+	if (ret_record->outside) /* open until the inbox is empty, so that it can be decoded again */
+		ret_record->file = fds[n_fds - 1];
 	memcpy(ret_fds, fds, ret_record->n_conns * sizeof(int));
 	return 1;
 }
@@ -243,7 +243,9 @@ channel_receive(int fd, struct channel_inbox *inbox, struct channel_record *ret_
 void
 channel_release(struct channel_inbox *inbox, struct channel_record *record)
 {
-	if (record->outside)
-		munmap((void *)(uintptr_t)record->bytes, (size_t)record->n_bytes);
 	inbox_clear(inbox);
+	if (record->outside) {
+		munmap((void *)(uintptr_t)record->bytes, (size_t)record->n_bytes);
+		close(record->file);
+	}
 }

@@ -47,7 +47,7 @@ count_makes_sense(const struct channel_header *header)
 	case CHANNEL_MOVE:
 		return header->n_conns >= 1 && header->n_conns <= CHANNEL_CONNS_MAX;
 	case CHANNEL_IDLE:
-	case CHANNEL_LONG:
+	case CHANNEL_STATE:
 		return header->n_conns == 0;
 	default:
 		return false;

@@ -4,7 +4,7 @@
  *   REQUEST   activator -> replica   one connection with a complete request; the replica was claimed for it
  *   MOVE      replica -> activator   1 .. CHANNEL_CONNS_MAX connections, in any state
  *   IDLE      replica -> activator   look at my slot of the scoreboard: I am idle
- *   LONG      replica -> activator   look at my slot: I run a long prediction
+ *   STATE     replica -> activator   look at my slot: a prediction is long, or I drain
  *
  * A connection is its descriptor (SCM_RIGHTS, in the order of the list), a struct channel_conn, and its bytes: those that
  * were read and not answered yet, then those of an answer that are not written yet. The bytes of all connections follow
@@ -31,7 +31,7 @@ enum channel_kind {
 	CHANNEL_REQUEST = 1,
 	CHANNEL_MOVE,
 	CHANNEL_IDLE,
-	CHANNEL_LONG,
+	CHANNEL_STATE,
 };
 
 enum channel_conn_state {
@@ -81,7 +81,8 @@ enum {
 struct channel_record {
 	enum channel_kind kind;
 	bool again;
-	bool outside; /* the last descriptor is a file with the bytes */
+	bool outside; /* the last descriptor is a file with the bytes ... */
+	int file;     /* ... which channel_release closes */
 	bool presumed_long;
 	uint32_t sequence;
 	unsigned n_conns;

@@ -133,7 +133,7 @@ moving_evacuate(void *arg)
 	if (!send_all_but(server, server->current, true))
 		log_debug("connections stay here behind a long prediction: there is no activator");
 	if (!presumed && server->link.sequence == sequence)
-		link_send_note(&server->link, CHANNEL_LONG);
+		link_send_note(&server->link, CHANNEL_STATE);
 }
 
 void
@@ -157,7 +157,7 @@ moving_time_out(void *arg)
 	struct server *server = arg;
 	struct http_conn *conn = take_ptr(&server->current);
 
-	moving_answer_late(server, conn, true);
+	moving_answer_late(server, conn, link_is_up(&server->link));
 	if (conn->state != HTTP_CONN_CLOSED && !moving_send(server, conn))
 		log_debug("a connection stays here behind a long prediction: there is no activator");
 	if (record_send(REPLICA_FD_CONTROL, RECORD_OVERDUE, NULL) < 0)
@@ -167,7 +167,13 @@ moving_time_out(void *arg)
 bool
 moving_leave(struct server *server)
 {
-	return send_all_but(server, NULL, false);
+	uint32_t sequence = server->link.sequence;
+
+	if (!send_all_but(server, NULL, false))
+		return false;
+	if (server->link.sequence == sequence) /* we accept nothing any more, and the end may take its time */
+		link_send_note(&server->link, CHANNEL_STATE);
+	return true;
 }
 
 /* ---- sharing ---- */
@@ -211,6 +217,7 @@ share_connections(struct server *server, unsigned n)
 	struct http_conn *conn, *next;
 	bool ok = true;
 
+	moving_flush(server); /* who is to leave already stands among the idle ones, and must not be packed twice */
 	while (ok && n > 0 && server->n_pending > 0) {
 		ok = pack(server, TAILQ_LAST(&server->pending, http_conn_list));
 		n--;
@@ -226,7 +233,7 @@ void
 moving_share(struct server *server, int64_t now_ns)
 {
 	unsigned can_wait = (unsigned)(WORK_AHEAD_NS / MAX(server->predict_ns, 1000)) + 1;
-	bool restless = now_ns - server->blocked_ns > NO_REST_NS && now_ns - server->shared_ns > NO_REST_NS;
+	bool restless = now_ns - server->rested_ns > NO_REST_NS && now_ns - server->shared_ns > NO_REST_NS;
 	unsigned n_idle, fewest, n_open = server->conns.n_open;
 
 	if (!link_is_up(&server->link) || server->draining || (server->n_pending <= can_wait && !restless))

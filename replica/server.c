@@ -211,7 +211,8 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 	outcome = predict(server, conn, &result);
 	server->current = NULL;
 	ended_ns = clock_ns();
-	leaves = ended_ns - began_ns >= TURN_TICK_NS && link_waiting_ns(&server->link) != 0;
+	leaves = ended_ns - began_ns >= TURN_TICK_NS && link_is_up(&server->link) &&
+	    link_waiting_ns(&server->link) != 0;
 	if (outcome != TURN_TIMED_OUT) {
 		answer_prediction(conn, &result, leaves);
 		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
@@ -266,6 +267,9 @@ serve_pending(struct server *server)
 	int64_t began_ns = clock_ns(), now_ns = began_ns;
 	struct http_conn *conn;
 
+	if (server->rested)
+		server->rested_ns = began_ns;
+	server->rested = false;
 	while ((conn = TAILQ_FIRST(&server->pending)) && now_ns - began_ns < SERVE_NS) {
 		server_unpend(server, conn);
 		server->received = false;
@@ -380,8 +384,6 @@ go_idle(struct server *server, bool offer)
 	int64_t now_ns = clock_ns();
 	bool tell;
 
-	if (!offer)
-		server->blocked_ns = now_ns;
 	atomic_store_explicit(&link->slot->idle_since_ns, offer ? INT64_MAX : now_ns, memory_order_relaxed);
 	if (server->mine == REPLICA_IDLE)
 		return;
@@ -709,14 +711,15 @@ server_run(struct server *server, struct predictor *predictor)
 			turn(server, false);
 		} else if (!server->draining) {
 			go_idle(server, false);
-			turn(
-			    server, TAILQ_EMPTY(&server->pending)); /* something may have come back that was to leave */
+			server->rested = TAILQ_EMPTY(&server->pending); /* else something came back that was to leave */
+			turn(server, server->rested);
 		} else if (leave(server)) {
 			break;
 		} else if (server->mine == REPLICA_DRAINING) {
 			turn(server, true);
 		}
-		if (!TAILQ_EMPTY(&server->pending)) {
+		if (!TAILQ_EMPTY(&server->pending) ||
+		    server->received) { /* a request may have come without its connection */
 			leave_idle(server);
 			serve_pending(server);
 		}

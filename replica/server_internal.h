@@ -38,7 +38,8 @@ struct server {
 	bool received;           /* a REQUEST came since IDLE was stored */
 	bool presumed_long;      /* and the activator counts us as LONG because of it */
 	bool served_own;         /* a request was served since the last offer */
-	int64_t blocked_ns;      /* when it last waited for something to happen */
+	bool rested;             /* it has waited for something to happen, and not worked since */
+	int64_t rested_ns;       /* when it last did not have to work */
 	int64_t shared_ns;       /* when it last gave connections away */
 	int64_t predict_ns;      /* how long predictions take, roughly */
 	bool draining;

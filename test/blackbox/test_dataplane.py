@@ -537,6 +537,41 @@ def test_what_the_activator_owned_is_lost_with_it_and_nothing_else(start, gates)
             wait_until(lambda: board.connections() == 1, "the count of connections is right again")
 
 
+def test_a_replica_shares_no_connection_that_is_about_to_leave(start, gates):
+    """The activator sleeps with a request in its queue. So a connection whose prediction was just long enough is to leave, and
+    before it has, the replica may want to give away what it has to one that is idle."""
+    spin = GATE.replace("time.sleep(sample)", "end = time.monotonic() + sample\n            while time.monotonic() < end:\n                pass")
+    cortexd = start(spin, replicas=2)
+    gate = gates(cortexd)
+    gate.start("a"), gate.start("b")
+    with cortexd.connect() as queued, Scoreboard(cortexd.pid) as board:
+        queued.send(post(0))
+        wait_until(board.waiting, "it waits")
+        sleeper = activator(cortexd)
+        os.kill(sleeper, signal.SIGSTOP)
+        for name in "ab":
+            running = gate.open[name]
+            gate.end(name)
+            running.close()
+        for attempt in range(60):
+            clients = [cortexd.connect() for _ in range(4)]
+            owners = [client.post("/d/a", 0).json() for client in clients]
+            for client in [client for client, owner in zip(clients, owners) if owner != owners[0]]:
+                clients.remove(client)
+                client.close()
+            leaving, *others = clients
+            if others:
+                others[0].send(post(0)[:20])
+                time.sleep(0.02)  # the replica rests
+                leaving.send(post(0.00093 + attempt % 16 * 1e-5))
+                if select.select([leaving.socket], [], [], 0.05)[0]:  # else it left before its answer was written
+                    assert leaving.answer().status == 200
+            for client in clients:
+                client.close()
+        os.kill(sleeper, signal.SIGCONT)
+        assert queued.answer().status == 200
+
+
 def test_replicas_that_start_while_there_is_no_activator_get_to_know_the_next(start):
     cortexd = start(GATE, replicas=2)
     cortexd.expect_error("died after .* killed by SIGKILL")

@@ -12,6 +12,7 @@ import pytest
 import client
 from cortexd import descriptors, memory_kib, process_parent, process_state, process_title, wait_until
 
+ACTIVATOR_FD_LISTENER = 6  # common/activator_start.h
 PID = """\
     import os
 
@@ -470,3 +471,46 @@ def address_is_free(port):
         except OSError:
             return False
         return True
+
+
+def listens(pid, number):
+    """The process is told of new connections, by the listener with that number."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+            if re.search(rf"^tfd: +{number} ", file.read(), re.M):
+                return True
+    return False
+
+
+def test_a_replica_that_exits_slowly_holds_up_no_new_connection(start):
+    """Python's exit handlers take as long as they like; the replica listens no more, so somebody else has to."""
+    cortexd = start(
+        """
+        import atexit
+        import os
+        import time
+
+
+        def wait():
+            open("exits", "w").close()
+            while not os.path.exists("leave"):
+                time.sleep(0.001)
+
+
+        atexit.register(wait)
+
+
+        def predict(sample, metadata):
+            return os.getpid()
+        """
+    )
+    cortexd.expect_error("died after .* without being told to stop")
+    (pid,) = cortexd.replicas()
+    (activator,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: activator"))
+    wait_until(lambda: not listens(activator, ACTIVATOR_FD_LISTENER), "only the replica listens")
+    os.kill(pid, signal.SIGTERM)
+    wait_until((cortexd.folder / "exits").exists, "it exits")
+    assert cortexd.get("/healthz").status == 200
+    assert process_state(pid) is not None
+    (cortexd.folder / "leave").touch()
+    assert cortexd.post(None).json() != pid

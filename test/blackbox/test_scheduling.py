@@ -26,6 +26,7 @@ import time
 
 BEAT, LATE = 500_000, 1_500_000
 os.sched_setaffinity(0, {int(sys.argv[1])})
+print("ticks", flush=True)
 last = time.monotonic_ns()
 while True:
     time.sleep(BEAT / 1e9)
@@ -44,6 +45,8 @@ class Metronomes:
             subprocess.Popen([sys.executable, "-c", METRONOME, str(cpu)], stdout=subprocess.PIPE, text=True)
             for cpu in os.sched_getaffinity(0)
         ]
+        for process in self.processes:
+            assert process.stdout.readline() == "ticks\n"
         return self
 
     def __exit__(self, *unused):
@@ -238,6 +241,40 @@ def test_a_replica_that_its_own_clients_keep_busy_does_not_starve_others(start):
         asyncio.run(run())
     wronged = [(e - b) / 1e6 for b, e in waits if e - b - metronomes.were_late(b, e) > 20e6]
     assert len(waits) == 240 and not wronged, f"waited for (ms): {wronged}"
+
+
+# --- new connections --------------------------------------------------------------------------------------------------
+def test_a_new_connection_is_taken_while_all_replicas_are_in_long_predictions(start):
+    """Who is in the queue makes replicas go from one long prediction to the next; somebody must always listen meanwhile."""
+    cortexd = start(SLEEPER, replicas=4, server="log: {level: warning}")
+    waits = []
+
+    async def run():
+        over = False
+        streams = [await asyncio.open_connection("127.0.0.1", cortexd.port) for _ in range(16)]
+
+        async def saturate(stream):
+            while not over:
+                await ask(stream, 0.3)
+
+        busy = [asyncio.create_task(saturate(stream)) for stream in streams]
+        await asyncio.sleep(1)
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            begin = time.monotonic_ns()
+            reader, writer = await asyncio.open_connection("127.0.0.1", cortexd.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n"))[9:12] == b"200"
+            waits.append((begin, time.monotonic_ns()))
+            writer.close()
+            await asyncio.sleep(0.003)
+        over = True
+        await asyncio.gather(*busy)
+
+    with Metronomes() as metronomes:
+        asyncio.run(run())
+    wronged = [(e - b) / 1e6 for b, e in waits if e - b - metronomes.were_late(b, e) > 50e6]
+    assert len(waits) > 500 and not wronged, f"of {len(waits)} waited for (ms): {wronged}"
 
 
 # --- settling ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/channel.h"
@@ -114,6 +115,10 @@ test_many_bytes_travel_in_a_file(UNUSED void **state)
 	assert_int_equal(channel_receive(pair[1], &inbox, &record, fds), 1);
 	assert_true(record.outside && record.again);
 	assert_int_equal(record.n_bytes, size);
+	assert_memory_equal(record.bytes, text, size);
+	/* Again, as the keeper of one that died before it had entered it. */
+	assert_int_equal(munmap((void *)(uintptr_t)record.bytes, size), 0);
+	assert_int_equal(channel_inbox_decode(&inbox, &record, fds), 1);
 	assert_memory_equal(record.bytes, text, size);
 	channel_release(&inbox, &record);
 	assert_int_equal(count_fds(), before + 2);
@@ -258,7 +263,7 @@ test_a_file_that_could_shrink_is_refused(UNUSED void **state)
 static void
 test_the_last_words_come_before_the_end(UNUSED void **state)
 {
-	const struct channel_message note = {.kind = CHANNEL_LONG, .sequence = 1};
+	const struct channel_message note = {.kind = CHANNEL_STATE, .sequence = 1};
 
 	assert_int_equal(channel_send(pair[1], &note, false), 0); /* never read by the other side */
 	assert_int_equal(channel_send(pair[0], &note, true), 0);
@@ -274,7 +279,7 @@ test_the_last_words_come_before_the_end(UNUSED void **state)
 static void
 test_a_full_channel_does_not_block_who_does_not_want_to_wait(UNUSED void **state)
 {
-	const struct channel_message note = {.kind = CHANNEL_LONG, .sequence = 1};
+	const struct channel_message note = {.kind = CHANNEL_STATE, .sequence = 1};
 	int r, n = 0;
 
 	while ((r = channel_send(pair[0], &note, false)) == 0 && n < 1000000)
