@@ -75,7 +75,7 @@ fuzz-replay: fuzz-build ## run every fuzzer once over its corpus
 	@for f in $(FUZZERS); do \
 		echo "== fuzz_$$f: $$(find test/fuzz/corpus/$$f -type f 2>/dev/null | wc -l) inputs"; \
 		mkdir -p test/fuzz/corpus/$$f; \
-		./scripts/with-sanitizers $(FUZZ_B)/test/fuzz_$$f -runs=0 -timeout=20 -rss_limit_mb=4096 \
+		./scripts/with-sanitizers $(FUZZ_B)/test/fuzz_$$f -runs=0 -timeout=20 -rss_limit_mb=4096 -artifact_prefix=$(FUZZ_B)/ \
 			test/fuzz/corpus/$$f >$(FUZZ_B)/$$f.log 2>&1 || { tail -n 40 $(FUZZ_B)/$$f.log; exit 1; }; \
 	done
 

@@ -18,6 +18,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -212,9 +213,10 @@ class Run:
                 if act == "stop" and role == "replica":
                     os.kill(pid, signal.SIGSTOP)
                     await asyncio.sleep(rng.choice((0.001, 0.01, 0.3)))
-                    os.kill(pid, rng.choice((signal.SIGCONT, signal.SIGCONT, signal.SIGKILL)))
+                    end = rng.choice((signal.SIGCONT, signal.SIGCONT, signal.SIGKILL))
+                    os.kill(pid, end)
                     self.counts["stopped"] += 1
-                    self.kills += 1
+                    self.kills += end == signal.SIGKILL
                 else:
                     os.kill(pid, signal.SIGSEGV if act == "segv" else signal.SIGKILL)
                     self.kills += 1
@@ -259,6 +261,13 @@ def check_predictions(run, folder):
         run.wrong.append(f"{run.counts[500]} answers 500 and {run.counts['cut off']} cut off for {run.kills} kills")
 
 
+def check_deaths(run):
+    """Nobody died who was not killed."""
+    deaths = re.findall(r"\S+: died after .*", run.cortexd.log())
+    if len(deaths) > run.kills:
+        run.wrong.append(f"{len(deaths)} deaths for {run.kills} kills; the last: {deaths[-1]}")
+
+
 def check_rest(run):
     from cortexd import Scoreboard, descriptors, wait_until
 
@@ -271,6 +280,7 @@ def check_rest(run):
         wait_until(lambda: all(slot[0] == "idle" for api in (0, 1) for slot in board.slots(api)), "all replicas are idle")
         wait_until(lambda: not board.waiting(0) and not board.waiting(1), "no queue")
     # The supervisor holds what it held at first; whoever was born since has nothing of the past.
+    wait_until(lambda: len(run.pids("activator")) == 1, "the activator is back")
     (activator,) = run.pids("activator")
     for pid, most in [(cortexd.pid, cortexd.base_descriptors), (activator, 40), *((pid, 40) for pid in cortexd.replicas())]:
         wait_until(lambda pid=pid, most=most: descriptors(pid) <= most, f"{title(pid)} has at most {most} descriptors")
@@ -285,6 +295,8 @@ def main():
     parser.add_argument("--build", default=os.environ.get("CORTEXD_BUILD", "build/release"))
     options = parser.parse_args()
     os.environ["CORTEXD_BUILD"] = options.build
+    # A sanitizer takes a SIGSEGV for its own finding. Here it is one only if we did not send it: see check_deaths.
+    os.environ["ASAN_OPTIONS"] = f"{os.environ.get('ASAN_OPTIONS', '')}:handle_segv=0"
     import cortexd as harness
 
     with tempfile.TemporaryDirectory(prefix="cortexd-chaos-") as temporary:
@@ -310,6 +322,7 @@ def main():
         if not run.wrong:
             try:
                 check_predictions(run, cortexd.folder)
+                check_deaths(run)
                 check_rest(run)
             except AssertionError as e:
                 run.wrong.append(str(e))

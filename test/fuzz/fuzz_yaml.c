@@ -64,6 +64,7 @@ check_start_record(const struct config *config)
 	    .n_env = api->predictor.n_env,
 	    .n_listeners = (int)config->server.n_listen,
 	    .max_body_bytes = api->max_body_bytes,
+	    .timeout_ms = api->timeout_ms,
 	    .cpu_millicpu = api->compute.cpu_millicpu,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level};
