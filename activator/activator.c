@@ -119,7 +119,6 @@ static const struct http_conns_callbacks callbacks = {
     .on_request = on_request,
     .on_gone = on_gone,
     .on_peer_ended = on_peer_ended,
-    .on_fatal = on_fatal,
 };
 
 /* ---- accepting ---- */
@@ -320,7 +319,6 @@ activator_init(struct activator *activator, struct error *err)
 
 	memset(activator, 0, sizeof(*activator));
 	activator->parent = getppid();
-	TAILQ_INIT(&activator->peers);
 	http_departure_init(&activator->departure);
 	r = read_start(activator, err);
 	if (r < 0)

@@ -46,7 +46,6 @@ struct api {
 /* One replica, as long as its channel lasts. */
 struct peer {
 	TAILQ_ENTRY(peer) in_api;
-	TAILQ_ENTRY(peer) in_activator;
 	struct api *api;
 	struct scoreboard_slot *slot;
 	uint32_t slot_number;
@@ -77,7 +76,6 @@ struct activator {
 	struct activator_start start;
 	struct api *apis; /* by their numbers */
 	size_t n_apis;
-	TAILQ_HEAD(, peer) peers;
 	unsigned n_peers, n_out;
 	struct channel_inbox inbox;
 	struct http_departure departure;

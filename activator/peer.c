@@ -59,7 +59,6 @@ end_peer(struct peer *peer, bool bad)
 	activator->n_out--;
 	activator->n_peers--;
 	TAILQ_REMOVE(&api->peers, peer, in_api);
-	TAILQ_REMOVE(&activator->peers, peer, in_activator);
 	if (record_send_numbers(ACTIVATOR_FD_CONTROL, RECORD_GONE, peer->slot_number, bad, -1) < 0)
 		log_debug("the supervisor cannot be told");
 	log_debug("replica %s/%u: channel ended", api->config->name, peer->slot->replica);
@@ -78,13 +77,23 @@ take_connections(struct peer *peer, const struct channel_record *record, const i
 	for (unsigned i = 0; i < record->n_conns; i++) {
 		const struct channel_conn *conn = &record->conns[i];
 
-		if (conn->state == CHANNEL_CONN_FAILED)
-			log_warning("500 POST %s: replica %s/%u died while it ran this prediction",
-			    peer->api->config->endpoint, peer->api->config->name, peer->slot->replica);
+		if (!http_is_stream_socket(fds[i])) { /* the predictor has closed it, and opened something else */
+			log_warning("replica %s/%u: lost a connection, whose descriptor is something else now",
+			    peer->api->config->name, peer->slot->replica);
+			close(fds[i]);
+			atomic_fetch_sub(&activator->scoreboard->connections, 1);
+			bytes += conn->n_request + conn->n_answer;
+			continue;
+		}
 		activator->arriving = conn->arrival_ns != 0;
 		http_conns_arrive(&activator->conns, conn, fds[i], bytes);
 		activator->arriving = false;
 		bytes += conn->n_request + conn->n_answer;
+		if (conn->state != CHANNEL_CONN_FAILED)
+			continue;
+		log_warning("500 POST %s: replica %s/%u died while it ran this prediction", peer->api->config->endpoint,
+		    peer->api->config->name, peer->slot->replica);
+		activator_log_answer(activator, peer->api, 500, conn->since_ms * 1000000);
 	}
 }
 
@@ -137,6 +146,9 @@ on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		if (look(peer) == REPLICA_LONG)
 			activator_sweep(activator);
 		queue_dispatch(peer->api);
+	} else if (r == -EMFILE || r == -ENOMEM) {
+		log_error("replica %s/%u: lost what it handed over: %s", peer->api->config->name, peer->slot->replica,
+		    strerror(-r));
 	} else if (r != -EAGAIN) {
 		if (r < 0)
 			log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config->name,
@@ -148,24 +160,22 @@ on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 void
 peer_add(struct activator *activator, uint32_t slot_number, int channel)
 {
-	struct scoreboard_slot *slot;
+	struct scoreboard_slot *slot = &activator->scoreboard->slots[MIN(slot_number, SCOREBOARD_SLOTS_MAX - 1)];
+	uint32_t api = *(volatile uint32_t *)&slot->api; /* once: replicas can write to it */
 	struct peer *peer;
 
-	if (slot_number >= SCOREBOARD_SLOTS_MAX || activator->scoreboard->slots[slot_number].api >= activator->n_apis) {
-		log_error("a replica in slot %u of api %u, which there is not", slot_number,
-		    slot_number < SCOREBOARD_SLOTS_MAX ? activator->scoreboard->slots[slot_number].api : 0);
+	if (slot_number >= SCOREBOARD_SLOTS_MAX || api >= activator->n_apis) {
+		log_error("a replica in slot %u of api %u, which there is not", slot_number, api);
 		close(channel);
 		return;
 	}
-	slot = &activator->scoreboard->slots[slot_number];
 	peer = xcalloc(1, sizeof(*peer));
-	peer->api = &activator->apis[slot->api];
+	peer->api = &activator->apis[api];
 	peer->slot = slot;
 	peer->slot_number = slot_number;
 	peer->channel = channel;
 	peer->out = true;
 	TAILQ_INSERT_TAIL(&peer->api->peers, peer, in_api);
-	TAILQ_INSERT_TAIL(&activator->peers, peer, in_activator);
 	activator->n_peers++;
 	activator->n_out++;
 	event_assign(&peer->event, activator->base, channel, EV_READ | EV_PERSIST, on_channel_cb, peer);

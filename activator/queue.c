@@ -166,6 +166,7 @@ on_overflow_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	struct api *api = arg;
 	unsigned max = (unsigned)api->config->max_queue_length, n = api->n_queued > max ? api->n_queued - max : 0;
 	struct http_conn *conn = TAILQ_LAST(&api->queue, http_conn_list), *before;
+	struct http_conn_list refused = TAILQ_HEAD_INITIALIZER(refused);
 	int64_t now_ns = clock_ns();
 
 	for (; n-- > 0; conn = before) {
@@ -173,6 +174,11 @@ on_overflow_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		if (conn->mark || now_ns - conn->kept->arrival_ns < OVERFLOW_NS)
 			continue;
 		take_out(api, conn);
+		TAILQ_INSERT_HEAD(&refused, conn, in_pending);
+	}
+	/* Only now: the next request of a connection that is answered may come at once, and change the queue. */
+	while ((conn = TAILQ_FIRST(&refused))) {
+		TAILQ_REMOVE(&refused, conn, in_pending);
 		refuse(api, conn, "too many requests wait for this api");
 	}
 	publish(api, true);

@@ -222,8 +222,10 @@ channel_receive(int fd, struct channel_inbox *inbox, struct channel_record *ret_
 	    .msg_iov = &part,
 	    .msg_iovlen = 1,
 	    .msg_control = inbox->control,
-	    .msg_controllen = sizeof(inbox->control),
+	    .msg_controllen = CMSG_LEN(
+		CHANNEL_FDS_MAX * sizeof(int)), /* with its padding there would be room for one more */
 	};
+	int truncated, r;
 	ssize_t n;
 
 	inbox_clear(inbox);
@@ -235,9 +237,11 @@ channel_receive(int fd, struct channel_inbox *inbox, struct channel_record *ret_
 	if (n == 0)
 		return 0;
 	inbox->length = (size_t)n;
-	if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+	truncated = message.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+	if (truncated)
 		inbox->length = 1; /* cannot be decoded, and its descriptors are closed */
-	return channel_inbox_decode(inbox, ret_record, ret_fds);
+	r = channel_inbox_decode(inbox, ret_record, ret_fds);
+	return truncated == MSG_CTRUNC ? -EMFILE : r;
 }
 
 void

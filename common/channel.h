@@ -47,7 +47,8 @@ MUSTCHECK int channel_send(int fd, const struct channel_message *message, bool w
 /*
  * Receive one record without waiting. 1: *ret_record, and its descriptors in fds, close-on-exec and the caller's; record
  * bytes are in the inbox, or in a file and a mapping that channel_release undoes. 0: the peer is gone and everything it sent was
- * read. Negative errno: -EAGAIN nothing there now, -EBADMSG nonsense (its descriptors are closed).
+ * read. Negative errno: -EAGAIN nothing there now, -EBADMSG nonsense (its descriptors are closed), -EMFILE its descriptors
+ * found no room in this process and are lost, -ENOMEM likewise.
  */
 MUSTCHECK int channel_receive(
     int fd, struct channel_inbox *inbox, struct channel_record *ret_record, int ret_fds[CHANNEL_CONNS_MAX]);

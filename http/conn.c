@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "http/conn_internal.h"
 #include "http/limits.h"
 
@@ -65,14 +66,18 @@ http_conn_wait_for(struct http_conn *conn, short what)
 
 	if (conn->waits_for == what)
 		return;
-	if (conn->waits_for && event_del(&conn->event) < 0)
-		conns->callbacks->on_fatal("epoll_ctl", errno, conns->arg);
+	if (conn->waits_for)
+		event_del(&conn->event);
 	conn->waits_for = what;
 	if (!what)
 		return;
 	event_assign(&conn->event, conns->base, conn->fd, (short)(what | EV_PERSIST), on_event_cb, conn);
-	if (event_add(&conn->event, NULL) < 0)
+	if (event_add(&conn->event, NULL) == 0)
+		return;
+	if (conns->callbacks->on_fatal)
 		conns->callbacks->on_fatal("epoll_ctl", errno, conns->arg);
+	log_warning("epoll_ctl: %s; a connection will end with its timeout", strerror(errno));
+	conn->waits_for = 0;
 }
 
 /* ---- the end ---- */
@@ -308,17 +313,5 @@ http_conns_close_idle(struct http_conns *conns)
 		http_conn_read(conn);
 		if (conn->state == HTTP_CONN_IDLE)
 			http_conn_close(conn);
-	}
-}
-
-void
-http_conns_close_in_child(struct http_conns *conns)
-{
-	struct http_conn *conn;
-
-	for (int state = 0; state < HTTP_CONN_CLOSED; state++) {
-		TAILQ_FOREACH (conn, &conns->in_state[state], in_state) {
-			close(conn->fd);
-		}
 	}
 }

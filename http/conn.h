@@ -7,7 +7,8 @@
  *
  *     on_request(conn, arg)      ... http_conn_request(conn) ...      http_conn_answer(conn, &answer)
  *
- * Between on_request and http_conn_answer the connection belongs to the owner: the request's bytes stay where they are.
+ * Between on_request and http_conn_answer the connection belongs to the owner. The request's bytes may be copied to another
+ * place when more is read: see http_conn_bytes.
  * When it ends in that time (the client has gone) on_gone(conn, arg) is called once and the owner must forget it.
  * Errors of the request itself (400, 413, ...) are answered here.
  *
@@ -81,7 +82,7 @@ struct http_conns_callbacks {
 	/* The client has shut down its side while the owner has its request: it may be gone (see http_conn_probe), or wait
 	 * for the answer. May be NULL. */
 	void (*on_peer_ended)(struct http_conn *conn, void *arg);
-	/* Our descriptors are not ours any more. Does not return. */
+	/* Our descriptors are not ours any more. Does not return. NULL: that cannot be, and only the connection ends. */
 	void (*on_fatal)(const char *what, int error, void *arg);
 };
 
@@ -119,9 +120,6 @@ void http_conns_reap(struct http_conns *conns);
  * one that was promised more while its answer was written becomes idle later.
  */
 void http_conns_close_idle(struct http_conns *conns);
-
-/* Close the descriptors without a word, in a forked child that must not keep them. Touches nothing else. */
-void http_conns_close_in_child(struct http_conns *conns);
 
 /* The complete request; valid while in state REQUEST. */
 static inline const struct http_parser *

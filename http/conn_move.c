@@ -47,15 +47,21 @@ http_departure_send(
 void
 http_departure_cancel(struct http_departure *departure)
 {
-	for (unsigned i = 0; i < departure->parcel.n; i++) {
-		struct http_conn *conn = departure->who[i];
+	struct http_conn *who[CHANNEL_CONNS_MAX];
+	unsigned n = departure->parcel.n;
 
+	memcpy(who, departure->who, n * sizeof(*who));
+	http_departure_init(departure); /* one of them may have to leave again at once */
+	for (unsigned i = 0; i < n; i++) {
+		struct http_conn *conn = who[i];
+
+		if (conn->state == HTTP_CONN_CLOSED)
+			continue;
 		conn->kept->leaving = 0;
 		http_conn_watch(conn);
 		if (http_conn_is_reading(conn) && !conn->processing)
 			http_conn_process(conn); /* what was left unparsed because it was to move */
 	}
-	http_departure_init(departure);
 }
 
 /* ---- arriving ---- */
@@ -83,19 +89,39 @@ copy_answer(struct http_conn *conn, const struct channel_conn *described, const 
 	return described->n_answer == 0 || http_conn_keep_rest(conn, parts, 0);
 }
 
-/* The request at its front died with the replica that ran it. */
+static const char failed_json[] = "{\"error\": \"the replica died while it ran this prediction\"}";
+
+/* Answer the request at its front although it is not here. */
 static void
-answer_failed(struct http_conn *conn, const struct channel_conn *described)
+answer_lost(struct http_conn *conn, const struct channel_conn *described, int status, const char *json, bool last)
 {
-	const struct http_answer answer = http_answer_json(
-	    500, "{\"error\": \"the replica died while it ran this prediction\"}");
+	const struct http_answer answer = http_answer_json(status, json);
 
 	http_parser_init(&conn->parser, NULL, NULL);
-	conn->parser.keep_alive = !(described->flags & CHANNEL_CLOSE_AFTER);
+	conn->parser.keep_alive = !last;
 	conn->parser.llhttp.http_minor = described->flags & CHANNEL_HTTP_1_0 ? 0 : 1;
 	conn->parser.llhttp.method = HTTP_POST;
 	http_conn_set_state(conn, HTTP_CONN_REQUEST);
 	http_conn_answer_now(conn, &answer);
+}
+
+/* Its bytes could not be copied. Nothing that follows can be understood, and the rest of an answer cannot be made up. */
+static void
+give_up(struct http_conn *conn, const struct channel_conn *described)
+{
+	struct http_kept *kept = conn->kept;
+
+	log_warning("out of memory for a connection with %llu bytes; ended it",
+	    (unsigned long long)(described->n_request + described->n_answer));
+	kept->received = kept->consumed = kept->request_end = described->received;
+	if (described->state == CHANNEL_CONN_FAILED) {
+		answer_lost(conn, described, 500, failed_json, true);
+	} else if (described->state == CHANNEL_CONN_OPEN) {
+		http_kept_set_phase(kept, HTTP_PHASE_OPEN);
+		answer_lost(conn, described, 503, "{\"error\": \"there is no memory for this request now\"}", true);
+	} else {
+		http_conn_close(conn);
+	}
 }
 
 /* Put it into the state that it had, as far as it goes without its socket. */
@@ -111,7 +137,7 @@ resume(struct http_conn *conn, const struct channel_conn *described)
 		break;
 	case CHANNEL_CONN_FAILED:
 		http_kept_set_phase(kept, HTTP_PHASE_PREDICTING);
-		answer_failed(conn, described);
+		answer_lost(conn, described, 500, failed_json, described->flags & CHANNEL_CLOSE_AFTER);
 		break;
 	case CHANNEL_CONN_WRITING:
 		http_kept_set_phase(kept, HTTP_PHASE_ANSWERING);
@@ -143,14 +169,15 @@ http_conns_arrive(struct http_conns *conns, const struct channel_conn *described
 	kept->received = kept->consumed = kept->request_end = described->received - described->n_request;
 	kept->sent = described->sent;
 	if (!copy_request(conn, described, bytes) || !copy_answer(conn, described, bytes + described->n_request)) {
-		log_warning("out of memory for a connection with %llu bytes; closed it",
-		    (unsigned long long)(described->n_request + described->n_answer));
-		http_conn_close(conn);
-		return NULL;
+		give_up(conn, described);
+		return conn;
 	}
 	resume(conn, described);
 	if (http_conn_is_reading(conn))
 		http_conn_process(conn);
+	if (conn->held && conn->state == HTTP_CONN_REQUEST && (conn->kept->flags & HTTP_KEPT_PEER_ENDED) &&
+	    conns->callbacks->on_peer_ended)
+		conns->callbacks->on_peer_ended(conn, conns->arg);
 	/* Its time goes on: being moved about is not progress. */
 	if (conn->state != HTTP_CONN_CLOSED && conn->state != HTTP_CONN_REQUEST &&
 	    described->state != CHANNEL_CONN_FAILED)

@@ -272,7 +272,7 @@ read_ended(struct http_conn *conn, int error)
 
 	if (!error && (conn->kept->flags & HTTP_KEPT_PEER_ENDED))
 		error = pending_error(conn);
-	if (error == EBADF || error == ENOTSOCK)
+	if ((error == EBADF || error == ENOTSOCK) && conns->callbacks->on_fatal)
 		conns->callbacks->on_fatal("recv", error, conns->arg);
 	if (error || conn->state != HTTP_CONN_REQUEST) {
 		http_conn_close(conn);
@@ -315,7 +315,7 @@ receive(struct http_conn *conn, size_t room)
 	ssize_t n;
 
 	kept->receiving = true;
-	n = recv(conn->fd, in->data + (kept->received - in->base), room, 0);
+	n = recv(conn->fd, in->data + (kept->received - in->base), room, MSG_DONTWAIT);
 	if (n > 0)
 		kept->received += (size_t)n;
 	kept->receiving = false;
@@ -371,7 +371,7 @@ void
 http_conn_discard(struct http_conn *conn)
 {
 	static char nowhere[65536];
-	ssize_t n = recv(conn->fd, nowhere, sizeof(nowhere), 0);
+	ssize_t n = recv(conn->fd, nowhere, sizeof(nowhere), MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;

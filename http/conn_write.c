@@ -44,8 +44,10 @@ answer_written(struct http_conn *conn)
 static void
 write_failed(struct http_conn *conn, int error)
 {
-	if (error == EBADF || error == ENOTSOCK)
-		conn->conns->callbacks->on_fatal("sendmsg", error, conn->conns->arg);
+	const struct http_conns *conns = conn->conns;
+
+	if ((error == EBADF || error == ENOTSOCK) && conns->callbacks->on_fatal)
+		conns->callbacks->on_fatal("sendmsg", error, conns->arg);
 	http_conn_close(conn);
 }
 
@@ -180,20 +182,28 @@ http_conn_answer(struct http_conn *conn, const struct http_answer *answer)
 		http_conn_process(conn);
 }
 
+/* A socket that has no room for it is closed, unless it need not be said. */
+static void
+send_continue(struct http_conn *conn, bool optional)
+{
+	struct iovec part = {(void *)(uintptr_t) "HTTP/1.1 100 Continue\r\n\r\n", 25};
+	ssize_t n = send_parts(conn->fd, &part, 1, 0);
+
+	if (n == 25)
+		conn->kept->sent += 25;
+	else if (n != 0 || !optional)
+		http_conn_close(conn);
+}
+
 void
 http_conn_send_continue(struct http_conn *conn)
 {
-	struct iovec part = {(void *)(uintptr_t) "HTTP/1.1 100 Continue\r\n\r\n", 25};
-
-	if (send_parts(conn->fd, &part, 1, 0) == 25)
-		conn->kept->sent += 25;
-	else
-		http_conn_close(conn);
+	send_continue(conn, false);
 }
 
 void
 http_conn_probe(struct http_conn *conn)
 {
 	if (conn->parser.llhttp.http_minor > 0)
-		http_conn_send_continue(conn);
+		send_continue(conn, true);
 }

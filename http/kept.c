@@ -18,6 +18,8 @@ enum {
 	STATE_CLOSING = 11,
 };
 
+#define COUNT_TRIES 1000
+
 /* What the kernel has counted. */
 struct counts {
 	uint64_t read;    /* bytes that were taken out of the socket */
@@ -25,17 +27,33 @@ struct counts {
 	bool reset;       /* there is no connection any more, and the counts mean nothing */
 };
 
-/* False when the kernel does not count (unix sockets). A FIN counts as a byte that was received (measured). */
+static bool
+get_info(int fd, struct tcp_info *ret_info)
+{
+	socklen_t length = sizeof(*ret_info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret_info, &length) == 0;
+}
+
+/*
+ * False when the kernel does not count (unix sockets). A FIN counts as a byte that was received (measured). The client goes
+ * on meanwhile, so what is asked for in three calls belongs together only if nothing has arrived from the first to the last.
+ */
 static bool
 count(int fd, struct counts *ret_counts)
 {
-	struct tcp_info info;
-	socklen_t length = sizeof(info);
-	int unread, unacknowledged;
-	bool fin;
+	struct tcp_info info, again;
+	int unread, unacknowledged, n = 0;
+	bool fin, calm;
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 || ioctl(fd, SIOCINQ, &unread) < 0 ||
-	    ioctl(fd, SIOCOUTQ, &unacknowledged) < 0)
+	do {
+		if (!get_info(fd, &info) || ioctl(fd, SIOCINQ, &unread) < 0 ||
+		    ioctl(fd, SIOCOUTQ, &unacknowledged) < 0 || !get_info(fd, &again))
+			return false;
+		calm = info.tcpi_bytes_acked == again.tcpi_bytes_acked &&
+		    info.tcpi_bytes_received == again.tcpi_bytes_received && info.tcpi_state == again.tcpi_state;
+	} while (!calm && ++n < COUNT_TRIES);
+	if (!calm)
 		return false;
 	fin = info.tcpi_state == STATE_CLOSE_WAIT || info.tcpi_state == STATE_LAST_ACK ||
 	    info.tcpi_state == STATE_CLOSING || info.tcpi_state == STATE_TIME_WAIT;
@@ -45,8 +63,8 @@ count(int fd, struct counts *ret_counts)
 	return true;
 }
 
-static bool
-is_socket(int fd)
+bool
+http_is_stream_socket(int fd)
 {
 	int type;
 	socklen_t length = sizeof(type);
@@ -74,8 +92,8 @@ settle_answer(struct http_kept *kept, uint64_t written)
 {
 	if (written == kept->answer_end) {
 		settle_answered(kept);
-	} else if (kept->out.data && !(kept->flags & HTTP_KEPT_OUT_PRIVATE)) {
-		if (written < kept->out.base || written > kept->answer_end)
+	} else if (kept->out.data) {
+		if (kept->flags & HTTP_KEPT_OUT_PRIVATE || written < kept->out.base || written > kept->answer_end)
 			return false;
 		kept->sent = written;
 	} else if (written != kept->sent) {
@@ -92,13 +110,16 @@ http_kept_settle(struct http_kept *kept)
 	const struct http_block *in = http_kept_in(kept);
 	struct counts counts;
 
+	if (http_kept_phase(kept) == HTTP_PHASE_LINGERING) /* what still comes is read without being counted */
+		return http_is_stream_socket(kept->fd);
 	if (!count(kept->fd, &counts))
-		return is_socket(kept->fd) && !kept->receiving && http_kept_phase(kept) != HTTP_PHASE_ANSWERING;
+		return http_is_stream_socket(kept->fd) && !kept->receiving &&
+		    http_kept_phase(kept) != HTTP_PHASE_ANSWERING;
 	if (counts.reset)
 		return false;
-	/* recv put its bytes where they belong; only the sum was not written down any more. */
-	if (counts.read > kept->received) {
-		if (!in->data || counts.read - in->base > in->room)
+	/* recv put its bytes where they belong; only the sum was not written down any more. Else it is another socket. */
+	if (counts.read != kept->received) {
+		if (!kept->receiving || counts.read < kept->received || !in->data || counts.read - in->base > in->room)
 			return false;
 		kept->received = counts.read;
 	}

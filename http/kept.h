@@ -91,4 +91,7 @@ MUSTCHECK bool http_kept_settle(struct http_kept *kept);
  */
 void http_kept_describe(const struct http_kept *kept, struct channel_conn *ret_conn, struct iovec ret_bytes[2]);
 
+/* Is it one that may be a client's? */
+bool http_is_stream_socket(int fd);
+
 #endif

@@ -18,6 +18,7 @@
 #include "http/limits.h"
 
 #define COMPLAIN_EVERY_MS 10000
+#define SWEEP_MAX         256 /* connections in a row */
 
 static const struct timeval moment = {0, 100000}; /* of a pause */
 
@@ -173,6 +174,20 @@ on_pause_over_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		listener->on_fatal("epoll_ctl", -r, listener->arg);
 }
 
+static void
+on_sweep_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	static const struct timeval next_turn = {0, 0};
+	struct http_listener *listener = arg;
+	bool stays;
+
+	for (int n = 0; listener->fd >= 0 && listener->may_accept(listener->arg) && accept_one(listener, &stays);)
+		if (++n == SWEEP_MAX) {
+			evtimer_add(&listener->sweep, &next_turn);
+			return;
+		}
+}
+
 void
 http_listener_init(struct http_listener *listener, struct event_base *base, int epoll_fd, int fd)
 {
@@ -182,6 +197,9 @@ http_listener_init(struct http_listener *listener, struct event_base *base, int 
 	listener->fd = fd;
 	event_assign(&listener->event, base, fd, EV_READ | EV_PERSIST, on_readable_cb, listener);
 	evtimer_assign(&listener->pause, base, on_pause_over_cb, listener);
+	evtimer_assign(&listener->sweep, base, on_sweep_cb, listener);
+	/* Accepted sockets have it from here: urgent data is data, so that the kernel counts what recv gives (kept.c). */
+	setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &(int){1}, sizeof(int));
 }
 
 int
@@ -200,16 +218,14 @@ http_listener_arm(struct http_listener *listener)
 void
 http_listener_sweep(struct http_listener *listener)
 {
-	bool stays;
-
-	while (listener->fd >= 0 && listener->may_accept(listener->arg) && accept_one(listener, &stays))
-		;
+	on_sweep_cb(-1, 0, listener);
 }
 
 void
 http_listener_disarm(struct http_listener *listener)
 {
 	evtimer_del(&listener->pause);
+	evtimer_del(&listener->sweep);
 	if (!listener->armed)
 		return;
 	event_del(&listener->event);

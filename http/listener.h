@@ -25,6 +25,7 @@ struct http_listener {
 	int fd;       /* not owned */
 	struct event event;
 	struct event pause; /* until accepting is tried again after it failed */
+	struct event sweep; /* goes on in the next turn */
 	bool armed;
 	int64_t complained_ms;                /* when it was last logged that accepting fails; 0: never */
 	bool (*on_accept)(int fd, void *arg); /* owns fd: non-blocking, close-on-exec; whether it will stay open */

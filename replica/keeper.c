@@ -47,10 +47,12 @@ send_parcel(struct sender *sender)
 	    sender->sequence != 0, true);
 
 	http_parcel_init(&sender->parcel);
-	if (r == 0)
-		sender->n_sent += n;
-	else
+	if (r < 0) {
 		sender->broken = true;
+		return;
+	}
+	sender->n_sent += n;
+	atomic_fetch_sub_explicit(sender->keeper->n_open, n, memory_order_relaxed);
 }
 
 static void
@@ -73,6 +75,9 @@ send_leaving(struct sender *sender, const struct http_memory *memory)
 
 		if (http_kept_phase(kept) == HTTP_PHASE_FREE || kept->leaving == 0)
 			continue;
+		if (kept->flags &
+		    HTTP_KEPT_OUT_PRIVATE) /* its answer is not here; if the record has left, it needs nothing */
+			continue;
 		sender->sequence = kept->leaving; /* the same for all: one record leaves at a time */
 		send_one(sender, kept);
 	}
@@ -92,8 +97,10 @@ send_all_others(struct sender *sender, struct http_memory *memory)
 			send_one(sender, kept);
 			continue;
 		}
-		shutdown(kept->fd, SHUT_RDWR);
+		if (http_is_stream_socket(kept->fd))
+			shutdown(kept->fd, SHUT_RDWR);
 		atomic_fetch_sub_explicit(sender->keeper->n_everywhere, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(sender->keeper->n_open, 1, memory_order_relaxed);
 	}
 	send_parcel(sender);
 }
@@ -211,8 +218,8 @@ init_mutex(pthread_mutex_t *mutex)
 }
 
 int
-keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, int channel, const char *title,
-    struct keeper **ret_keeper, struct error *err)
+keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, _Atomic(uint32_t) *n_open, int channel,
+    const char *title, struct keeper **ret_keeper, struct error *err)
 {
 	struct task task = {.memory = memory, .replica = -1};
 	struct keeper *keeper;
@@ -238,6 +245,7 @@ keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, int cha
 		goto fail;
 	}
 	keeper->n_everywhere = n_everywhere;
+	keeper->n_open = n_open;
 	atomic_store(&keeper->channel, channel);
 	/* By hand: fork() cannot share descriptors. SIGCHLD goes to our parent, whose child it is. */
 	pid = syscall(SYS_clone, CLONE_FILES | CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);

@@ -140,14 +140,17 @@ void
 moving_answer_late(struct server *server, struct http_conn *conn, bool last)
 {
 	double seconds = (double)server->timeout_ns / 1e9;
+	int64_t arrival_ns = conn->kept->arrival_ns;
 	char *text = xasprintf("{\"error\": \"no prediction within %g s\"}", seconds);
 	const struct http_answer answer = http_answer_json(504, text);
 
-	log_warning("504 POST %s: not answered within %g s (requests.timeout)", server->endpoint, seconds);
 	if (last)
 		http_conn_answer_last(conn, &answer);
 	else
 		http_conn_answer(conn, &answer);
+	log_warning("504 POST %s: not answered within %g s (requests.timeout)", server->endpoint, seconds);
+	log_prediction(504, server->endpoint, clock_ns() - arrival_ns);
+	log_flush();
 	free(text);
 }
 

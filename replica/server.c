@@ -90,6 +90,17 @@ on_gone(struct http_conn *conn, void *arg)
 		server_unpend(server, conn);
 }
 
+/* Our keeper hands on what we have. */
+static __attribute__((noreturn)) void
+die(const char *text)
+{
+	log_error("%s", text);
+	log_flush();
+	if (record_send(REPLICA_FD_CONTROL, RECORD_FAILED, text) < 0)
+		log_debug("the supervisor cannot be told");
+	_exit(1);
+}
+
 /* A descriptor of ours is closed, or is something else now: nothing that we hold can be trusted any more. */
 static void
 on_fatal(const char *what, int error, UNUSED void *arg)
@@ -100,11 +111,7 @@ on_fatal(const char *what, int error, UNUSED void *arg)
 	    "%s: %s: a descriptor of cortexd was closed in this process; the predictor must not close "
 	    "descriptors that it did not open",
 	    what, strerror(error));
-	log_error("%s", text);
-	log_flush();
-	if (record_send(REPLICA_FD_CONTROL, RECORD_FAILED, text) < 0)
-		log_debug("the supervisor cannot be told");
-	_exit(1);
+	die(text);
 }
 
 static const struct http_conns_callbacks callbacks = {
@@ -328,6 +335,10 @@ receive_one(struct server *server)
 	}
 	if (r == -EBADF || r == -ENOTSOCK)
 		on_fatal("recvmsg", -r, server);
+	if (r == -EMFILE)
+		die("no descriptor was left for a request; does the predictor close what it opens?");
+	if (r == -ENOMEM)
+		die("no memory was left for a request");
 	if (r != 0)
 		log_error("bad record from the activator");
 	lose_link(server);
@@ -546,8 +557,8 @@ join_others(struct server *server, const struct start_record *start, struct erro
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
 	fd_close(&scoreboard_fd);
 	snprintf(title, sizeof(title), "cortexd: keeper %s/%d", start->api, start->replica);
-	r = keeper_start(
-	    &server->memory, &server->scoreboard->connections, REPLICA_FD_CHANNEL, title, &server->keeper, err);
+	r = keeper_start(&server->memory, &server->scoreboard->connections,
+	    &server->scoreboard->slots[start->slot].connections, REPLICA_FD_CHANNEL, title, &server->keeper, err);
 	if (r < 0)
 		return r;
 	http_memory_keep_from_children(&server->memory);
@@ -600,7 +611,7 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->max_conns = http_connection_limit();
 	TAILQ_INIT(&server->pending);
 	http_routes_add(&server->routes, start->endpoint, 0);
-	r = http_memory_init(&server->memory, server->max_conns,
+	r = http_memory_init(&server->memory, server->max_conns + HTTP_RESERVED_FDS,
 	    HTTP_REQUEST_MAX(MAX(server->max_body_bytes, HTTP_OTHER_BODY_MAX)), err);
 	if (r == 0)
 		r = join_others(server, start, err);

@@ -97,8 +97,11 @@ class Scoreboard:
     def __init__(self, pid):
         self.file = None
         for name in os.listdir(f"/proc/{pid}/fd"):
-            if os.readlink(f"/proc/{pid}/fd/{name}").startswith("/memfd:cortexd-scoreboard"):
-                self.file = open(f"/proc/{pid}/fd/{name}", "rb", buffering=0)
+            try:
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith("/memfd:cortexd-scoreboard"):
+                    self.file = open(f"/proc/{pid}/fd/{name}", "rb", buffering=0)
+            except FileNotFoundError:
+                continue  # another descriptor, which was closed meanwhile
         assert self.file, "no scoreboard"
 
     def __enter__(self):

@@ -1,10 +1,11 @@
 """Predictors that do what a predictor should not, and still: an answer, a log line, the next request served."""
+import os
 import re
 import signal
 
 import pytest
 
-from cortexd import process_state, wait_until
+from cortexd import Scoreboard, process_state, wait_until
 
 
 def raising(statement):
@@ -438,3 +439,126 @@ def test_a_child_that_is_ended_while_it_is_being_forked_does_not_drain_its_repli
     (replica,) = cortexd.replicas()
     assert cortexd.post(200).json() == [replica, [signal.SIGTERM]]
     assert cortexd.post(1).json() == [replica, [signal.SIGTERM]]
+
+
+def test_files_in_place_of_closed_connections_harm_nobody_else(start):
+    """The predictor closes everything, opens files instead, and takes its time: the helper thread hands those on."""
+    cortexd = start(
+        """
+        import os
+        import time
+
+
+        def predict(sample, metadata):
+            if sample == "close":
+                os.closerange(10, 1000)
+                for _ in range(200):
+                    os.open("/dev/null", os.O_RDONLY)
+                time.sleep(0.05)
+            return os.getpid()
+        """,
+        replicas=2,
+        server="log: {level: warning}",
+    )
+    cortexd.expect_any_error()
+    (activator,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: activator"))
+    clients = [cortexd.connect() for _ in range(20)]
+    for connection in clients:
+        connection.post("/d/a", 1)
+    with cortexd.connect() as connection:
+        connection.send(b'POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n"close"')
+        connection.closed()
+    for connection in clients:
+        connection.close()
+    cortexd.wait_log("is something else now|descriptor of cortexd was closed")
+    wait_until(lambda: len(cortexd.replicas()) == 2, "both replicas are there")
+    for _ in range(20):
+        assert cortexd.post(1).status == 200
+    assert process_state(activator) is not None
+
+
+def test_a_replica_without_a_descriptor_for_a_request_is_replaced(start):
+    cortexd = start(
+        """
+        import os
+        import resource
+        import threading
+        import time
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+        def leak():
+            while True:
+                try:
+                    os.open("/dev/null", os.O_RDONLY)
+                except OSError:
+                    time.sleep(0.0001)
+
+
+        def predict(sample, metadata):
+            if sample == "leak":
+                open("began", "w").close()
+                while not os.path.exists("go"):
+                    time.sleep(0.001)
+                threading.Thread(target=leak, daemon=True).start()
+                time.sleep(0.1)
+            return os.getpid()
+        """,
+        server="log: {level: warning}",
+    )
+    cortexd.expect_any_error()
+    with cortexd.connect() as first, cortexd.connect() as second:
+        pid = first.post("/d/a", 0).json()
+        assert second.post("/d/a", 0).json() == pid
+        first.send(b'POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n"leak"')
+        wait_until((cortexd.folder / "began").exists, "it predicts")
+        second.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n0")
+        with Scoreboard(cortexd.pid) as board:
+            wait_until(board.waiting, "the second one waits at the activator")
+        (cortexd.folder / "go").touch()
+        assert first.answer().json() == pid
+        second.closed()  # its descriptor found no place; what it gets is said in docs/dataplane.md
+    cortexd.wait_log("no descriptor was left for a request")
+    assert cortexd.post(0).json() != pid
+
+
+def test_a_fork_while_connections_move_leaves_the_child_none(start):
+    """Predictions that fork at the time when the helper thread hands the other connections on."""
+    cortexd = start(
+        """
+        import os
+        import time
+
+
+        def predict(sample, metadata):
+            if sample is None:
+                return 0
+            end = time.monotonic() + sample
+            while time.monotonic() < end:
+                pass
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(3600)
+            time.sleep(0.003)
+            os.kill(pid, 19)
+            return pid
+        """,
+        server="log: {level: warning}",
+    )
+
+    def connections(pid):
+        inodes = {line.split()[9] for line in open(f"/proc/{pid}/net/tcp") if line.split()[1].endswith(f":{cortexd.port:04X}")}
+        targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        return [target for target in targets if target.startswith("socket:[") and target[8:-1] in inodes]
+
+    clients = [cortexd.connect() for _ in range(200)]
+    for attempt in range(40):
+        for connection in clients:
+            assert connection.post("/d/a", None).status == 200
+        child = clients[attempt].post("/d/a", 0.0008 + attempt * 5e-5).json()
+        wait_until(lambda child=child: process_state(child) == "T", "the child has begun")
+        assert connections(child) == []
+        os.kill(child, signal.SIGKILL)
+    for connection in clients:
+        connection.close()
