@@ -139,6 +139,8 @@ accept_one(struct http_listener *listener, bool *ret_stays)
 		return false;
 	if (errno == EINTR || is_about_connection(errno))
 		return true;
+	if (errno == EMFILE && listener->on_full)
+		listener->on_full(listener->arg);
 	if (errno == EBADF || errno == ENOTSOCK || errno == EINVAL)
 		listener->on_fatal("accept", errno, listener->arg);
 	else if (listener->armed)

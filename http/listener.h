@@ -30,6 +30,7 @@ struct http_listener {
 	int64_t complained_ms;                /* when it was last logged that accepting fails; 0: never */
 	bool (*on_accept)(int fd, void *arg); /* owns fd: non-blocking, close-on-exec; whether it will stay open */
 	bool (*may_accept)(void *arg);
+	void (*on_full)(void *arg); /* no descriptor for a connection; it is tried again after this. May be NULL */
 	void (*on_fatal)(const char *what, int error, void *arg);
 	void *arg;
 };

@@ -4,10 +4,20 @@
 #include "replica/link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/fd.h"
 #include "common/log.h"
+
+/* False: there is no place for another descriptor. */
+static bool
+take_spare(struct link *link)
+{
+	link->spare = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	return link->spare >= 0 || errno != EMFILE;
+}
 
 void
 link_init(struct link *link, struct scoreboard *scoreboard, uint32_t slot, struct keeper *keeper, int channel)
@@ -19,6 +29,7 @@ link_init(struct link *link, struct scoreboard *scoreboard, uint32_t slot, struc
 	link->keeper = keeper;
 	link->channel = channel;
 	http_departure_init(&link->departure);
+	take_spare(link);
 }
 
 void
@@ -92,7 +103,16 @@ link_move(struct link *link, struct http_conn *conn)
 int
 link_receive(struct link *link, struct channel_record *ret_record, int ret_fds[CHANNEL_CONNS_MAX])
 {
+	int r;
+
 	if (!link_is_up(link))
 		return -EAGAIN;
-	return channel_receive(link->channel, &link->keeper->inbox, ret_record, ret_fds);
+	/* A descriptor that finds no place is lost, and its client with it. So there is a place, or nothing is received. */
+	if (link->spare < 0 && !take_spare(link))
+		return -EMFILE;
+	fd_close(&link->spare);
+	r = channel_receive(link->channel, &link->keeper->inbox, ret_record, ret_fds);
+	if (!take_spare(link))
+		log_debug("the last descriptor is in use");
+	return r;
 }

@@ -15,6 +15,7 @@
 
 struct link {
 	int channel;       /* -1: down */
+	int spare;         /* a descriptor whose place a request may take */
 	uint32_t sequence; /* of the last record that left */
 	struct keeper *keeper;
 	struct scoreboard *scoreboard;
@@ -57,7 +58,7 @@ link_waiting_ns(const struct link *link)
 	return atomic_load(&link->api->waiting_ns);
 }
 
-/* "Look at my slot": IDLE or LONG. */
+/* "Look at my slot": IDLE or STATE. */
 void link_send_note(struct link *link, enum channel_kind kind);
 
 /* Put a connection, which the caller has taken out of its own lists, into the next MOVE; sends when that is full. False: the
@@ -73,7 +74,8 @@ link_is_empty(const struct link *link)
 /* Send what link_move has gathered. False: the link is down, and those connections are still here. */
 MUSTCHECK bool link_flush(struct link *link);
 
-/* The next record without waiting, as channel_receive does; into the keeper's inbox, where it is safe. */
+/* The next record without waiting, as channel_receive does; into the keeper's inbox, where it is safe. -EMFILE: there is no
+ * place for its descriptor; the record is where it was, and the keeper can send it back. */
 MUSTCHECK int link_receive(struct link *link, struct channel_record *ret_record, int ret_fds[CHANNEL_CONNS_MAX]);
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -445,6 +446,18 @@ leave_idle(struct server *server)
 
 /* ---- accepting ---- */
 
+/* Who has them all? Connections are given back in time, what a predictor has lost track of never is. */
+static void
+on_full(void *arg)
+{
+	const struct server *server = arg;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && server->conns.n_open < limit.rlim_cur / 2)
+		die("no descriptor was left for a connection; does the predictor close what it opens?");
+	errno = EMFILE;
+}
+
 static bool
 may_accept(void *arg)
 {
@@ -532,6 +545,7 @@ make_listeners(struct server *server, int n)
 		http_listener_init(listener, server->base, server->epoll_fd, REPLICA_FD_LISTENER + i);
 		listener->on_accept = on_accept;
 		listener->may_accept = may_accept;
+		listener->on_full = on_full;
 		listener->on_fatal = on_fatal;
 		listener->arg = server;
 	}

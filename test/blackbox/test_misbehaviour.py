@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import socket
 
 import pytest
 
@@ -477,50 +478,72 @@ def test_files_in_place_of_closed_connections_harm_nobody_else(start):
     assert process_state(activator) is not None
 
 
-def test_a_replica_without_a_descriptor_for_a_request_is_replaced(start):
-    cortexd = start(
-        """
-        import os
-        import resource
-        import threading
-        import time
+LEAK = """\
+    import os
+    import resource
+    import threading
+    import time
 
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 
-        def leak():
-            while True:
-                try:
-                    os.open("/dev/null", os.O_RDONLY)
-                except OSError:
-                    time.sleep(0.0001)
+    def leak():
+        while True:
+            try:
+                os.open("/dev/null", os.O_RDONLY)
+            except OSError:
+                open_all.set()
+                time.sleep(0.002)
 
 
-        def predict(sample, metadata):
-            if sample == "leak":
-                open("began", "w").close()
-                while not os.path.exists("go"):
-                    time.sleep(0.001)
-                threading.Thread(target=leak, daemon=True).start()
-                time.sleep(0.1)
-            return os.getpid()
-        """,
-        server="log: {level: warning}",
-    )
+    open_all = threading.Event()
+
+
+    def predict(sample, metadata):
+        if sample == "leak" and not open_all.is_set():
+            threading.Thread(target=leak, daemon=True).start()
+            open_all.wait()
+        elif sample:
+            time.sleep(sample)
+        return os.getpid()
+"""
+
+
+def test_a_predictor_that_uses_up_all_descriptors_is_replaced(start):
+    cortexd = start(LEAK, server="log: {level: warning}")
     cortexd.expect_any_error()
-    with cortexd.connect() as first, cortexd.connect() as second:
-        pid = first.post("/d/a", 0).json()
-        assert second.post("/d/a", 0).json() == pid
-        first.send(b'POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n"leak"')
-        wait_until((cortexd.folder / "began").exists, "it predicts")
-        second.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n0")
-        with Scoreboard(cortexd.pid) as board:
-            wait_until(board.waiting, "the second one waits at the activator")
-        (cortexd.folder / "go").touch()
-        assert first.answer().json() == pid
-        second.closed()  # its descriptor found no place; what it gets is said in docs/dataplane.md
-    cortexd.wait_log("no descriptor was left for a request")
-    assert cortexd.post(0).json() != pid
+    clients = [cortexd.connect()]
+    first = clients[0].post("/d/a", "leak").json()
+
+    def one_more_finds_another():
+        clients.append(cortexd.connect())
+        return clients[-1].post("/d/a", 0).json() != first
+
+    wait_until(one_more_finds_another, "the replica is replaced")
+    for connection in clients:
+        assert connection.post("/d/a", 0).json() != first
+        connection.close()
+    cortexd.wait_log("no descriptor was left for a (connection|request)")
+
+
+def test_a_replica_without_a_descriptor_for_a_request_is_replaced(start):
+    """Requests from the activator, which come with a descriptor, one after the other until one finds no place. None is lost."""
+    cortexd = start(LEAK, server="log: {level: warning}")
+    cortexd.expect_any_error()
+    clients = [cortexd.connect() for _ in range(10)]
+    for connection in clients:
+        assert connection.post("/d/a", 0).status == 200
+    clients[0].post("/d/a", "leak")
+
+    def ask_all():
+        for connection in clients:
+            connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n0.01")
+        assert [connection.answer().status for connection in clients] == [200] * len(clients)
+        return "no descriptor was left for a request" in cortexd.log()
+
+    wait_until(ask_all, "a request finds no descriptor")
+    for connection in clients:
+        connection.close()
 
 
 def test_a_fork_while_connections_move_leaves_the_child_none(start):
