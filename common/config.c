@@ -148,6 +148,8 @@ read_resources(struct config_reader *reader, const struct document *document, st
 	}
 	reader->subject[0] = '\0';
 	reader->mark = root->mark;
+	if (reader->config->n_apis > CONFIG_APIS_MAX)
+		config_error(reader, "found %zu apis; at most %d", reader->config->n_apis, CONFIG_APIS_MAX);
 	if (reader->config->n_apis == 0 && reader->n_problems == 0)
 		config_error(reader, "found no api; add a map with kind: api");
 }
@@ -177,34 +179,104 @@ name_after_folder(const char *folder)
 	return NULL;
 }
 
+/* What an api calls its own. */
+struct claim {
+	const char *text;
+	size_t api;
+};
+
+static int
+compare_claims(const void *a, const void *b)
+{
+	const struct claim *left = a, *right = b;
+	int order = strcmp(left->text, right->text);
+
+	return order ? order : (left->api > right->api) - (left->api < right->api);
+}
+
+/* Of each api that claims something: the first one that claims the same, mostly itself. Sorts the claims, because there
+ * may be thousands. */
+static void
+find_first(struct claim *claims, size_t n, size_t *ret_first)
+{
+	qsort(claims, n, sizeof(*claims), compare_claims);
+	for (size_t i = 0; i < n; i++) {
+		bool is_first_one = i == 0 || strcmp(claims[i - 1].text, claims[i].text) != 0;
+
+		ret_first[claims[i].api] = is_first_one ? claims[i].api : ret_first[claims[i - 1].api];
+	}
+}
+
+static void
+report_duplicate(struct config_reader *reader, const struct seen *seen, size_t i, size_t first, bool is_name)
+{
+	const struct api_config *api = &reader->config->apis[i];
+	const struct pair *pair = document_find(seen->apis[i], is_name ? "name" : "endpoint");
+	struct mark mark = pair ? pair->key->mark : seen->apis[i]->mark, other = seen->apis[first]->mark;
+
+	if (is_name)
+		config_error_at(reader, mark, "api \"%s\": name: duplicate; the api at %d:%d has it", api->name,
+		    other.line, other.column);
+	else
+		config_error_at(reader, mark, "api \"%s\": endpoint: duplicate; the api at %d:%d has \"%s\"",
+		    api->name ? api->name : "", other.line, other.column, api->endpoint);
+}
+
 static void
 check_unique(struct config_reader *reader, const struct seen *seen)
 {
 	const struct config *config = reader->config;
+	struct claim *claims = xcalloc(config->n_apis, sizeof(*claims));
+	size_t *names = xcalloc(config->n_apis, sizeof(*names)),
+	       *endpoints = xcalloc(config->n_apis, sizeof(*endpoints));
+	size_t n = 0;
 
-	for (size_t i = 1; i < config->n_apis; i++) {
-		const struct api_config *api = &config->apis[i], *other;
-		const struct pair *pair;
+	for (size_t i = 0; i < config->n_apis; i++) {
+		if (config->apis[i].name)
+			claims[n++] = (struct claim){.text = config->apis[i].name, .api = i};
+	}
+	find_first(claims, n, names);
+	n = 0;
+	for (size_t i = 0; i < config->n_apis; i++) {
+		if (config->apis[i].endpoint)
+			claims[n++] = (struct claim){.text = config->apis[i].endpoint, .api = i};
+	}
+	find_first(claims, n, endpoints);
+	for (size_t i = 0; i < config->n_apis; i++) {
+		if (config->apis[i].name && names[i] != i)
+			report_duplicate(reader, seen, i, names[i], true);
+		else if (config->apis[i].endpoint && endpoints[i] != i)
+			report_duplicate(reader, seen, i, endpoints[i], false);
+	}
+	free(claims);
+	free(names);
+	free(endpoints);
+}
 
-		for (size_t j = 0; j < i; j++) {
-			other = &config->apis[j];
-			if (api->name && other->name && strcmp(api->name, other->name) == 0) {
-				pair = document_find(seen->apis[i], "name");
-				config_error_at(reader, pair->key->mark,
-				    "api \"%s\": name: duplicate; the api at %d:%d has it", api->name,
-				    seen->apis[j]->mark.line, seen->apis[j]->mark.column);
-				break;
-			}
-			if (api->endpoint && other->endpoint && strcmp(api->endpoint, other->endpoint) == 0) {
-				pair = document_find(seen->apis[i], "endpoint");
-				config_error_at(reader, pair ? pair->key->mark : seen->apis[i]->mark,
-				    "api \"%s\": endpoint: duplicate; the api at %d:%d has \"%s\"",
-				    api->name ? api->name : "", seen->apis[j]->mark.line, seen->apis[j]->mark.column,
-				    api->endpoint);
-				break;
-			}
+/* Every replica that may ever run has a place on the scoreboard. Reported at the api with which it is too much. */
+static void
+check_replicas(struct config_reader *reader, const struct seen *seen)
+{
+	const struct config *config = reader->config;
+	const struct node *at = NULL;
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < config->n_apis; i++) {
+		sum += (int64_t)config->apis[i].compute.max_replicas + SCOREBOARD_SPARE;
+		if (sum > SCOREBOARD_SLOTS_MAX && !at) {
+			const struct pair *compute = document_find(seen->apis[i], "compute"), *max = NULL;
+
+			at = seen->apis[i];
+			if (compute && compute->value->kind == NODE_MAPPING)
+				max = document_find(compute->value, "max_replicas");
+			reader->mark = max ? max->key->mark : at->mark;
 		}
 	}
+	if (at)
+		config_error(reader,
+		    "too many replicas: compute.max_replicas of all apis, plus %d for each api, is %lld together; must "
+		    "be at most %d",
+		    SCOREBOARD_SPARE, (long long)sum, SCOREBOARD_SLOTS_MAX);
 }
 
 /* requirements.txt beside cortex.yaml, if there is one. */
@@ -245,6 +317,8 @@ finish(struct config_reader *reader, const struct seen *seen)
 			config_default_api(&config->apis[i], config->deployment);
 	}
 	check_unique(reader, seen);
+	check_replicas(reader, seen);
+	reader->mark = (struct mark){1, 1};
 	find_requirements(reader);
 	config_default_listen(&config->server);
 	if (!config->server.state_dir)

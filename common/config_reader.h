@@ -13,10 +13,12 @@
 
 #include "common/config.h"
 #include "common/document.h"
+#include "common/scoreboard.h"
 
-#define CONFIG_RESOURCES_MAX 100
-#define CONFIG_REPLICAS_MAX  10000 /* of init and min: they are started at once */
-#define CONFIG_NAME_MAX      63    /* of a DNS label */
+#define CONFIG_APIS_MAX      SCOREBOARD_APIS_MAX
+#define CONFIG_RESOURCES_MAX (CONFIG_APIS_MAX + 2) /* and a deployment and a server */
+#define CONFIG_REPLICAS_MAX  10000                 /* of init and min: they are started at once */
+#define CONFIG_NAME_MAX      63                    /* of a DNS label */
 #define CONFIG_ENDPOINT_MAX  255
 #define CONFIG_LISTEN_MAX    64            /* what a start record allows */
 #define CONFIG_METADATA_MAX  (1536 * 1024) /* JSON of all apis; quoted once more it fits in START_RECORD_MAX */

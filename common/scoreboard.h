@@ -18,6 +18,7 @@
 
 #define SCOREBOARD_APIS_MAX  4096
 #define SCOREBOARD_SLOTS_MAX (1 << 17)
+#define SCOREBOARD_SPARE     16 /* slots of an api beyond compute.max_replicas: processes whose end is being dealt with */
 
 /* Who may set it: S supervisor, R replica, A activator. */
 enum replica_state {

@@ -176,6 +176,13 @@ def test_every_row_of_the_table_has_forms_that_are_refused(check):
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_file_may_hold_a_thousand_apis(check):
+    many = [f"- {{kind: api, name: a{i}, predictor: {{path: predictor.py}}}}\n" for i in range(1200)]
+    assert check("".join(many[:1000])) == []
+    (error,) = check("".join(many))
+    assert re.match(r"1130:3: too many replicas: compute.max_replicas of all apis.* at most 131072", error)
+
+
 def test_all_errors_are_reported_in_one_run_and_in_order(check):
     text = api("compute: {cpu: abc, gpu: x}\npreload: maybe", name="A", endpoint="//")
     errors = check(text)

@@ -20,6 +20,7 @@
 #include "common/config.h"
 #include "common/config_reader.h"
 #include "common/fd.h"
+#include "supervisor/board.h"
 
 #define API              \
 	"- kind: api\n"  \
@@ -398,6 +399,95 @@ env_is_limited(UNUSED void **state)
 	strcpy(end + CONFIG_ENV_MAX - 3, "}\n");
 	config_unref(parse_good(text));
 	free(text);
+}
+
+/* --- many apis ---------------------------------------------------------------------------------------------------- */
+
+/* n apis with so many replicas each; the caller frees. */
+static char *
+write_apis(int n, int max_replicas)
+{
+	char *text = xcalloc((size_t)n + 2, 128),
+	     *end = stpcpy(text, "- {kind: deployment, name: d}\n- kind: server\n");
+
+	for (int i = 0; i < n; i++)
+		end += sprintf(end,
+		    "- {kind: api, name: a%d, predictor: {path: predictor.py}, compute: {max_replicas: %d}}\n", i,
+		    max_replicas);
+	return text;
+}
+
+static void
+a_file_holds_up_to_4096_apis(UNUSED void **state)
+{
+	char *text = write_apis(4096, 16);
+	struct config *config = parse_good(text);
+
+	assert_int_equal(config->n_apis, 4096);
+	assert_string_equal(config->apis[4095].endpoint, "/d/a4095");
+	config_unref(config);
+	free(text);
+	text = write_apis(4097, 1);
+	assert_bad(strstr(text, "- {kind: api"), "1:1: found 4097 apis; at most 4096");
+	free(text);
+	text = write_apis(4097, 1);
+	assert_bad(text, "1:1: found a list of 4099 resources; at most 4098");
+	free(text);
+}
+
+static void
+each_duplicate_names_the_first_of_its_kind(UNUSED void **state)
+{
+	static const char *const expected[] = {
+	    ":3:4: api \"b\": endpoint: duplicate; the api at 1:3 has \"/x\"",
+	    ":4:15: api \"a\": name: duplicate; the api at 1:3 has it",
+	    ":5:15: api \"a\": name: duplicate; the api at 1:3 has it",
+	    ":6:3: api \"c\": endpoint: duplicate; the api at 2:3 has \"/d/c\"",
+	};
+	struct config *config = NULL;
+	struct config_errors errors;
+
+	assert_int_equal(parse("- {kind: api, name: a, endpoint: x, predictor: {path: predictor.py}}\n"
+			       "- {kind: api, name: y, endpoint: d/c, predictor: {path: predictor.py}}\n"
+			       "- {endpoint: /x/, kind: api, name: b, predictor: {path: predictor.py}}\n"
+			       "- {kind: api, name: a, endpoint: x, predictor: {path: predictor.py}}\n"
+			       "- {kind: api, name: a, endpoint: z, predictor: {path: predictor.py}}\n"
+			       "- {kind: api, name: c, predictor: {path: predictor.py}}\n"
+			       "- {kind: deployment, name: d}\n",
+			     &config, &errors),
+	    -EINVAL);
+	assert_int_equal(errors.n_lines, N_ELEMENTS(expected));
+	for (size_t i = 0; i < N_ELEMENTS(expected); i++)
+		assert_non_null(strstr(errors.lines[i], expected[i]));
+	config_errors_done(&errors);
+}
+
+/* What the check lets pass fits the scoreboard, and no more would. */
+static void
+replicas_together_have_a_limit(UNUSED void **state)
+{
+	struct board board;
+	struct error err;
+
+	for (int n = 1; n <= 4096; n *= 8) {
+		int max = SCOREBOARD_SLOTS_MAX / n - SCOREBOARD_SPARE;
+		char *text = write_apis(n, max), message[128];
+
+		config_unref(parse_good(text));
+		free(text);
+		assert_int_equal(board_init(&board, &err), 0);
+		for (int i = 0; i < n; i++)
+			assert_int_equal(board_add_api(&board, max, &err), 0);
+		assert_int_equal(board.n_places, SCOREBOARD_SLOTS_MAX);
+		board_done(&board);
+
+		text = write_apis(n, max + 1);
+		snprintf(message, sizeof(message), "plus 16 for each api, is %d together; must be at most 131072",
+		    SCOREBOARD_SLOTS_MAX + n);
+		assert_bad(text, message);
+		free(text);
+	}
+	assert_bad(API "  compute: {cpu: 1, max_replicas: 131057}\n", "5:21: too many replicas: compute.max_replicas");
 }
 
 /* --- names and folders -------------------------------------------------------------------------------------------- */
@@ -785,6 +875,9 @@ main(void)
 	    TEST(the_longest_integer_is_pythons),
 	    TEST(the_largest_config_fits_in_a_start_record),
 	    TEST(env_is_limited),
+	    TEST(a_file_holds_up_to_4096_apis),
+	    TEST(each_duplicate_names_the_first_of_its_kind),
+	    TEST(replicas_together_have_a_limit),
 	    TEST(a_deployment_is_named_after_its_folder),
 	    TEST(paths_stay_in_the_project),
 	    TEST(the_project_folder_may_be_a_link),
