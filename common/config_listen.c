@@ -116,6 +116,16 @@ parse_tcp(struct config_reader *reader, const struct node *value, struct listen_
 	return true;
 }
 
+/* Does address a, of every address of the machine or of a family, comprise b? */
+static bool
+host_comprises(const char *a, const char *b)
+{
+	bool b_is_v6 = strchr(b, ':') != NULL;
+
+	return !*a || strcmp(a, b) == 0 || (strcmp(a, "::") == 0 && b_is_v6) ||
+	    (strcmp(a, "0.0.0.0") == 0 && *b && !b_is_v6);
+}
+
 /* Would binding both fail? */
 static bool
 check_overlap(struct config_reader *reader, const struct listen_config *a, const struct listen_config *b)
@@ -125,7 +135,7 @@ check_overlap(struct config_reader *reader, const struct listen_config *a, const
 		return false;
 	}
 	if (a->kind == LISTEN_TCP && b->kind == LISTEN_TCP && a->port == b->port && a->port != 0 &&
-	    (!*a->host || !*b->host)) {
+	    (host_comprises(a->host, b->host) || host_comprises(b->host, a->host))) {
 		config_error(reader, "%s overlaps with %s", b->text, a->text);
 		return false;
 	}
