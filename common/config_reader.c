@@ -60,9 +60,10 @@ config_check_key(struct config_reader *reader, const struct pair *pair)
 }
 
 static void
-report_unknown_key(struct config_reader *reader, const struct config_map *map, const char *name)
+report_unknown_key(
+    struct config_reader *reader, const struct config_map *map, const struct node *node, const char *name)
 {
-	const char *meant = config_suggest(name, map);
+	const char *meant = config_suggest(name, map, node);
 	char allowed[512] = "";
 
 	if (meant) {
@@ -130,7 +131,7 @@ config_read_keys(struct config_reader *reader, const struct config_map *map, con
 			if (key)
 				read_key(reader, key, pair->value, target);
 			else
-				report_unknown_key(reader, map, pair->key->text);
+				report_unknown_key(reader, map, node, pair->key->text);
 		}
 		config_leave(reader, place);
 	}

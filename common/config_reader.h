@@ -131,8 +131,9 @@ config_read_fn config_read_bytes;    /* int64_t: key->min to key->max */
 config_read_fn config_read_duration; /* int64_t: milliseconds, key->min to key->max (0: no limit) */
 config_read_fn config_read_percent;
 
-/* Which of the names did somebody mean who wrote word? NULL when none is near. (config_suggest.c) */
-const char *config_suggest(const char *word, const struct config_map *map);
+/* Which key that node does not have yet did somebody mean who wrote word in it? NULL when none is near.
+ * (config_suggest.c) */
+const char *config_suggest(const char *word, const struct config_map *map, const struct node *node);
 
 /* --- special values ----------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,9 @@
  * config_suggest - which key did somebody mean who misspelt one?
  *
  * Edit distance (insert, delete, replace, swap two neighbours), blind to case and to the difference between "_" and
- * "-". A third of the word may be wrong, at least one letter.
+ * "-". A third of the word may be wrong, at least one letter; of a word of up to SHORT letters only one, and its first is
+ * right: nearly any two short words have half of their letters in common. A word that begins with a key is that key
+ * when it means nothing else (memory: mem). What the map has already is not what was meant.
  */
 #include <ctype.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 #include "common/config_reader.h"
 
 #define WORD_MAX 40
+#define SHORT    4
 
 static char
 fold(char c)
@@ -44,10 +47,21 @@ edit_distance(const char *a, const char *b)
 	return above[n];
 }
 
-const char *
-config_suggest(const char *word, const struct config_map *map)
+/* How many letters of word may be wrong when name was meant? */
+static unsigned
+allowed_distance(const char *word, const char *name)
 {
-	const char *best = NULL;
+	size_t length = MAX(strlen(word), strlen(name));
+
+	if (MIN(strlen(word), strlen(name)) <= SHORT)
+		return length <= SHORT + 1 && fold(word[0]) == fold(name[0]);
+	return (unsigned)MAX(length / 3, 1u);
+}
+
+const char *
+config_suggest(const char *word, const struct config_map *map, const struct node *node)
+{
+	const char *best = NULL, *beginning = NULL;
 	unsigned best_distance = 0;
 
 	if (strlen(word) > WORD_MAX)
@@ -55,12 +69,15 @@ config_suggest(const char *word, const struct config_map *map)
 	for (size_t i = 0; i < map->n_keys; i++) {
 		const char *name = map->keys[i].name;
 		unsigned distance = edit_distance(word, name);
-		unsigned limit = (unsigned)MAX(MAX(strlen(word), strlen(name)) / 3, 1u);
 
-		if (distance <= limit && (!best || distance < best_distance)) {
+		if (document_find(node, name))
+			continue;
+		if (distance <= allowed_distance(word, name) && (!best || distance < best_distance)) {
 			best = name;
 			best_distance = distance;
 		}
+		if (strlen(name) > 2 && strncmp(word, name, strlen(name)) == 0)
+			beginning = name;
 	}
-	return best;
+	return best ? best : beginning;
 }
