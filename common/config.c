@@ -82,6 +82,22 @@ read_api(struct config_reader *reader, const struct node *item, struct seen *see
 	config_read_keys(reader, &config_api_map, item, &config->apis[config->n_apis - 1]);
 }
 
+/* What merges its keys from elsewhere may well lack a kind: report the merge key instead. */
+static bool
+is_merged(struct config_reader *reader, const struct node *item)
+{
+	const struct pair *merge = document_find(item, "<<");
+	struct config_place place;
+	bool is_good;
+
+	if (!merge || !merge->key->plain)
+		return false;
+	place = config_enter(reader, merge->key, 0, merge->key->mark);
+	is_good = config_check_key(reader, merge);
+	config_leave(reader, place);
+	return !is_good;
+}
+
 static void
 read_resource(struct config_reader *reader, const struct node *item, struct seen *seen)
 {
@@ -96,6 +112,8 @@ read_resource(struct config_reader *reader, const struct node *item, struct seen
 		return;
 	}
 	kind = document_find(item, "kind");
+	if (!kind && is_merged(reader, item))
+		return;
 	place = config_enter(reader, &key, 0, kind ? kind->key->mark : item->mark);
 	if (kind)
 		text = config_text(reader, kind->value, "one of " KINDS_ALLOWED);
@@ -156,19 +174,19 @@ read_resources(struct config_reader *reader, const struct document *document, st
 
 /* --- rules between resources -------------------------------------------------------------------------------------- */
 
-/* The name of the folder, made into what a deployment's name may be. NULL when nothing is left of it. */
+/* The name of the folder, which is UTF-8, made into what a deployment's name may be. NULL when nothing is left of it. */
 static char *
 name_after_folder(const char *folder)
 {
-	char *name = xstrdup(strrchr(folder, '/') + 1), *end = name;
+	const char *at = strrchr(folder, '/') + 1;
+	char *name = xstrdup(at), *end = name;
+	uint32_t c;
 
-	for (const char *at = name; *at && end - name < CONFIG_NAME_MAX; at++) {
-		char c = (char)tolower((unsigned char)*at);
+	for (size_t n; (n = utf8_decode(at, strlen(at), &c)) > 0 && end - name < CONFIG_NAME_MAX; at += n) {
+		char letter = c < 0x80 && isalnum((int)c) ? (char)tolower((int)c) : '-';
 
-		if (!isalnum((unsigned char)c) || (unsigned char)c >= 0x80)
-			c = '-';
-		if (c != '-' || end > name)
-			*end++ = c;
+		if (letter != '-' || end > name)
+			*end++ = letter;
 	}
 	while (end > name && end[-1] == '-')
 		end--;

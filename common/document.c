@@ -275,6 +275,11 @@ apply_tag(struct node *node, const char *tag)
 	const char *name = is_global ? tag + strlen(CORE_TAG_PREFIX) : tag;
 	bool is_scalar = node->kind != NODE_SEQUENCE && node->kind != NODE_MAPPING;
 
+	/* The non-specific tag: what the node is without a look at its text. */
+	if (strcmp(tag, "!") == 0) {
+		node->kind = is_scalar ? NODE_STRING : node->kind;
+		return;
+	}
 	for (size_t i = 0; is_global && i < N_ELEMENTS(core); i++) {
 		if (strcmp(name, core[i].name) != 0)
 			continue;

@@ -269,7 +269,7 @@ endpoints_have_one_form(UNUSED void **state)
 {
 	static const char *const examples[][2] = {{"iris", "/iris"}, {"/iris", "/iris"}, {"/iris/", "/iris"},
 	    {"a/b/", "/a/b"}, {"/v1.0/a_b-C", "/v1.0/a_b-C"}, {"5", "/5"}, {"/healthz2", "/healthz2"},
-	    {"/a/healthz", "/a/healthz"}, {"/...", "/..."}, {"true", "/true"}};
+	    {"/a/healthz", "/a/healthz"}, {"/...", "/..."}, {"true", "/true"}, {"! abc", "/abc"}, {"! 5", "/5"}};
 
 	for (size_t i = 0; i < N_ELEMENTS(examples); i++) {
 		char text[256];
@@ -324,6 +324,7 @@ metadata_becomes_json(UNUSED void **state)
 	    {"{\"k\\\"\": {a: [], b: {}, \"\": [[1], {c: d}]}}",
 		"{\"k\\\"\":{\"a\":[],\"b\":{},\"\":[[1],{\"c\":\"d\"}]}}"},
 	    {"{\"<<\": 1}", "{\"<<\":1}"},
+	    {"! {a: ! 5, b: ! , c: ! [1], d: ! \"x\"}", "{\"a\":\"5\",\"b\":\"\",\"c\":[1],\"d\":\"x\"}"},
 	    {"\n      text: |\n        a\n         b\n      folded: >\n        a\n        b\n",
 		"{\"text\":\"a\\u000a b\\u000a\",\"folded\":\"a b\\u000a\"}"},
 	};
@@ -496,7 +497,11 @@ static void
 a_deployment_is_named_after_its_folder(UNUSED void **state)
 {
 	static const char *const examples[][2] = {{"Iris", "iris"}, {"iris_2", "iris-2"}, {"2 Flowers!", "2-flowers"},
-	    {"--a--", "a"}, {"\xc3\x84pfel", "pfel"}, {"a.b.c", "a-b-c"}};
+	    {"--a--", "a"}, {"\xc3\x84pfel", "pfel"}, {"a.b.c", "a-b-c"},
+	    {"m\xc3\xb6"
+	     "dels",
+		"m-dels"},
+	    {"a\xe2\x82\xac\xf0\x9f\x98\x80z\xe2\x82\xac", "a--z"}};
 	struct config *config = NULL;
 	struct config_errors errors;
 	char path[256], file[300];
