@@ -7,7 +7,8 @@
  *
  * The supervisor makes it once, larger than it will ever be (only what is touched takes memory), gives each api a range
  * of slots, and a replica a slot of that range for its life. It clears the words of a slot before it forks the replica,
- * and uses a slot again only after the activator has set it to DEAD.
+ * and uses a slot again when the process is gone and the activator has dealt with what it left: has set it to DEAD and
+ * said so. Where no activator knew the replica, or the one that did has died, the supervisor itself sets it to DEAD.
  */
 #ifndef COMMON_SCOREBOARD_H
 #define COMMON_SCOREBOARD_H

@@ -2,7 +2,7 @@
  * title - what ps shows for this process.
  *
  * The supervisor execs a child with an argv[0] that is TITLE_MAX spaces wide, so the child can write its title there
- * without touching its environment; title_set also sets the thread name (/proc/self/comm, 15 characters).
+ * without touching its environment. The name of the thread (/proc/self/comm) stays that of the program.
  */
 #ifndef COMMON_TITLE_H
 #define COMMON_TITLE_H

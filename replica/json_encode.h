@@ -2,8 +2,8 @@
  * json_encode - what predict() returned as JSON text.
  *
  * The encoder is the C one of the standard library; what it does not know goes to to_plain() of support.py. The text is
- * as Cortex wrote it: ASCII, no spaces after separators. NaN and infinities are refused, because no JSON parser but
- * Python's takes them. Needs the GIL.
+ * as Cortex wrote it: ASCII, no spaces after separators, and NaN and infinities as NaN, Infinity and -Infinity, though no
+ * JSON parser but Python's and its kin take them. Needs the GIL.
  */
 #ifndef REPLICA_JSON_ENCODE_H
 #define REPLICA_JSON_ENCODE_H

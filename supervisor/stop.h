@@ -2,7 +2,7 @@
  * stop - the way out.
  *
  * The first SIGTERM or SIGINT drains all replicas. What is left after the stop timeout gets SIGTERM, and SIGKILL
- * REPLICA_EXIT_GRACE_MS later (the deadlines of the slots see to that); each further signal takes the next of these
+ * CHILD_EXIT_GRACE_MS later (the deadlines of the slots see to that); each further signal takes the next of these
  * steps at once. The level only rises. The stop is complete when every slot is empty and no job runs.
  */
 #ifndef SUPERVISOR_STOP_H
