@@ -20,8 +20,8 @@ PORTS = range(20000, 32000)  # below the ephemeral range: no client socket ever 
 @pytest.fixture
 def port():
     """A port that nobody listens on, reserved against other tests and other test runs by a lock."""
-    folder = Path("/tmp/cortexd-test-ports")
-    folder.mkdir(mode=0o777, exist_ok=True)
+    folder = Path(f"/tmp/cortexd-test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
     first = os.getpid() * 37 % len(PORTS)
     for number in (PORTS[(first + i) % len(PORTS)] for i in range(len(PORTS))):
         lock = os.open(folder / str(number), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)

@@ -299,7 +299,7 @@ def memory_group():
             group.rmdir()
             return
         group.rmdir()
-    pytest.fail("there is no memory cgroup that can be made")
+    pytest.skip("no memory cgroup can be made: needs root and a /sys/fs/cgroup that can be written")
 
 
 @pytest.mark.once
