@@ -20,8 +20,22 @@ B	   := build/$(FLAVOUR)
 BIN	   := $(B)/bin
 
 # --- libraries ---------------------------------------------------------------------------------------------------------
-PYTHON_CFLAGS := $(shell pkg-config --cflags python3-embed 2>/dev/null)
-PYTHON_LIBS   := $(shell pkg-config --libs python3-embed 2>/dev/null)
+# The library of PYTHON itself: there may be others, and pkg-config looks into /usr/local first.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PYTHON_PC     := PKG_CONFIG_PATH="$(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_config_var("LIBPC"))' 2>/dev/null):$$PKG_CONFIG_PATH" \
+		 pkg-config
+PYTHON_CFLAGS := $(shell $(PYTHON_PC) --cflags python-$(PYTHON_VERSION)-embed 2>/dev/null)
+PYTHON_LIBS   := $(shell $(PYTHON_PC) --libs python-$(PYTHON_VERSION)-embed 2>/dev/null)
+PYTHON_FOUND  := $(shell $(PYTHON_PC) --modversion python-$(PYTHON_VERSION)-embed 2>/dev/null)
+ifneq ($(filter-out help clean format build/test-venv/ready,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(PYTHON_VERSION),)
+$(error $(PYTHON) does not run; scripts/install-deps build, or make PYTHON=/path/to/python)
+endif
+ifneq ($(PYTHON_FOUND),$(PYTHON_VERSION))
+$(error $(PYTHON) is Python $(PYTHON_VERSION), but pkg-config finds $(or $(PYTHON_FOUND),nothing) for \
+python-$(PYTHON_VERSION)-embed; scripts/install-deps build, or make PYTHON=/path/to/python)
+endif
+endif
 EVENT_LIBS    := $(shell pkg-config --libs libevent_core 2>/dev/null)
 YAML_LIBS     := $(shell pkg-config --libs yaml-0.1 2>/dev/null)
 JANSSON_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)

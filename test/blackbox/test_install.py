@@ -72,6 +72,40 @@ def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_pa
         assert ("environment: building" in output.read_text()) == (attempt == 1)
 
 
+def test_scripts_run_guesses_no_line_to_try_for_another_project(project, port, tmp_path):
+    config = (
+        "- kind: api\n  name: a\n  predictor: {path: predictor.py, metadata: {name: x, endpoint: y}}\n"
+        f"- kind: deployment\n  name: d\n- kind: server\n  listen: ['127.0.0.1:{port}']\n"
+    )
+    folder = project({"cortex.yaml": config, "predictor.py": "def predict(sample, metadata):\n    return sample\n"})
+    output = tmp_path / "log-run.txt"
+    with open(output, "w") as log:
+        process = subprocess.Popen(
+            [ROOT / "scripts" / "run", folder], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=MAKE_ENVIRONMENT
+        )
+    try:
+        line = wait_until(lambda: re.search(r"try: (curl .*)$", output.read_text(), re.MULTILINE), "cortexd is ready", patience=200)
+        assert f" http://127.0.0.1:{port}/d/a" in line[1]
+        assert output.read_text().count("curl") == 1
+    finally:
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("version, found", [("3.4", "nothing"), ("3.11", "3.4")])
+def test_make_takes_the_library_of_its_python_and_no_other(tmp_path, version, found):
+    """A PYTHON that says it is of that version, and a folder of its own with a library of 3.4 that is called 3.11."""
+    (tmp_path / "python-3.11-embed.pc").write_text("Name: Python\nDescription: Python\nVersion: 3.4\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *LIBPC*) echo {tmp_path} ;; *) echo {version} ;; esac\n')
+    python.chmod(0o755)
+    made = subprocess.run(
+        ["make", "-n", f"PYTHON={python}"], cwd=ROOT, capture_output=True, text=True, timeout=60, env=MAKE_ENVIRONMENT
+    )
+    assert made.returncode != 0
+    assert f"{python} is Python {version}, but pkg-config finds {found} for python-{version}-embed" in made.stderr
+
+
 def test_the_minimal_example_answers_its_sample(start, port):
     files = {path.name: path.read_text() for path in (ROOT / "configs" / "minimal").iterdir() if path.is_file()}
     files["cortex.yaml"] += f"- kind: server\n  listen: 127.0.0.1:{port}\n"
