@@ -27,7 +27,9 @@ import traceback
 from json.encoder import encode_basestring_ascii as _quote
 
 MESSAGE_BYTES = 800  # of one message for people; fits struct error with its prefix
-TRACEBACK_BYTES = (800, 2600)  # start and end of a traceback; both fit one log line
+LOG_BYTES = 4000  # of one text for the log, message and traceback together; the log would cut the end of a longer one
+LOG_MESSAGE_BYTES = 1600  # of what comes before a traceback
+TRACEBACK_HEAD_BYTES = 800  # the start of a traceback that is cut; its end gets what is left of LOG_BYTES
 PREVIEW_BYTES = 3800  # of one debug line
 PREVIEW_ELEMENTS = 10  # per container
 PREVIEW_ELEMENTS_ALL = 1000  # per debug line: nested containers multiply
@@ -83,18 +85,24 @@ def _user_traceback(exception):
     return frames
 
 
-def _format_traceback(exception):
-    """The traceback as text without the frames of cortexd, its middle cut when it is long."""
+def _format_traceback(exception, room=LOG_BYTES):
+    """The traceback as text without the frames of cortexd, its middle cut when it is longer than room bytes."""
     try:
         report = traceback.TracebackException(type(exception), exception, _user_traceback(exception))
         text = "".join(report.format()).rstrip()
     except BaseException:
         return _describe(exception)
-    head, tail = TRACEBACK_BYTES
     whole = text.encode("utf-8", "backslashreplace")
-    if len(whole) <= head + tail:
+    if len(whole) <= room:
         return whole.decode()
-    return whole[:head].decode("utf-8", "ignore") + "\n  [...]\n" + whole[-tail:].decode("utf-8", "ignore")
+    gap = "\n  [...]\n"
+    tail = room - TRACEBACK_HEAD_BYTES - len(gap)
+    return whole[:TRACEBACK_HEAD_BYTES].decode("utf-8", "ignore") + gap + whole[-tail:].decode("utf-8", "ignore")
+
+
+def _with_traceback(text, exception):
+    text = _cut(text, LOG_MESSAGE_BYTES)
+    return f"{text}\n{_format_traceback(exception, LOG_BYTES - len(text.encode()) - 1)}"
 
 
 # --- start and stop -------------------------------------------------------------------------------------------------
@@ -227,13 +235,13 @@ def prediction_failed(implementation, exception):
     """(text for the client, text for the log)"""
     message = _message(exception) or _one_line(type(exception).__name__, 100)
     text = f"prediction failed: error in {implementation}: predict: {message}"
-    return text, f"{text}\n{_format_traceback(exception)}"
+    return text, _with_traceback(text, exception)
 
 
 def conversion_failed(implementation, exception):
     """The prediction has no JSON form: (JSON for the client, text for the log)."""
     message = _message(exception)
-    details = ""
+    has_traceback = False
     if isinstance(exception, RecursionError):
         reason = "it is nested too deeply"
     elif message == "Circular reference detected":
@@ -242,10 +250,10 @@ def conversion_failed(implementation, exception):
         reason = message
     else:
         reason = _describe(exception)
-        if _user_traceback(exception) is not None:
-            details = "\n" + _format_traceback(exception)
+        has_traceback = _user_traceback(exception) is not None
     text = f"the prediction cannot be converted to JSON: {reason}"
-    return '{"error": %s}' % _quote(text), f"error in {implementation}: {text}{details}"
+    log_text = f"error in {implementation}: {text}"
+    return '{"error": %s}' % _quote(text), _with_traceback(log_text, exception) if has_traceback else log_text
 
 
 # --- values that the json module does not know ----------------------------------------------------------------------

@@ -459,6 +459,31 @@ survives_every_exception(void **state UNUSED)
 	predictor_free(p);
 }
 
+/* Message and traceback are cut so that the log does not cut the end, where the exception is. */
+static void
+logs_the_end_of_a_long_traceback(void **state UNUSED)
+{
+	struct predictor *p = must_load("long.py",
+	    "class Bad:\n"
+	    "    def __json_encode__(self):\n"
+	    "        raise ValueError('x\\n' * 5000 + 'the end' + ' of it')\n"
+	    "def predict(sample, metadata):\n"
+	    "    return Bad() if sample else Bad().__json_encode__()\n");
+	char message[801] = "", expected[1000];
+
+	for (int i = 0; i < 800; i++)
+		message[i] = i % 2 ? ' ' : 'x';
+	snprintf(expected, sizeof(expected), "prediction failed: error in long.py: predict: %s...", message);
+	check_answer(p, "0", 406, expected);
+	check_log("the end of it", "cortexd>");
+	snprintf(expected, sizeof(expected),
+	    "{\"error\": \"the prediction cannot be converted to JSON: ValueError: %s...\"}", message);
+	check_answer(p, "1", 500, expected);
+	check_log("the end of it", "cortexd>");
+	predictor_free(p);
+	free(take_log());
+}
+
 static void
 answers_even_when_the_interpreter_is_hardly_usable(void **state UNUSED)
 {
@@ -722,6 +747,7 @@ main(void)
 	    cmocka_unit_test(keeps_nothing_of_a_request),
 	    cmocka_unit_test(releases_the_gil_for_threads),
 	    cmocka_unit_test(stops_with_exit_hooks_and_flush),
+	    cmocka_unit_test(logs_the_end_of_a_long_traceback),
 	    cmocka_unit_test(answers_even_when_the_interpreter_is_hardly_usable),
 	};
 
