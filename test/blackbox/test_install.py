@@ -31,6 +31,15 @@ def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
     assert cortexd.post(1).json() == 1
 
 
+def test_install_deps_prints_commands_that_work_on_a_fresh_machine(tmp_path):
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
+    command = [ROOT / "scripts" / "install-deps", "--print", "build", "test"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.fullmatch(r"((?:sudo )?)apt-get update && \1apt-get install -y --no-install-recommends gcc .*\bgit\b.*\n", printed)
+
+
 def test_make_help_lists_the_targets():
     listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, env=MAKE_ENVIRONMENT).stdout
     for target in "check check-unit check-blackbox fuzz bench lint format coverage install help clean".split():
