@@ -30,6 +30,7 @@ board_done(struct board *board)
 	for (uint32_t i = 0; i < board->n_places; i++)
 		fd_close(&board->places[i].channel);
 	free(board->places);
+	free(board->ranges);
 	scoreboard_unmap(board->scoreboard);
 	fd_close(&board->fd);
 	memset(board, 0, sizeof(*board));
@@ -48,6 +49,8 @@ board_add_api(struct board *board, int max_replicas, struct error *err)
 		return error_set(err, -ENOSPC,
 		    "too many replicas: compute.max_replicas of all apis, plus %d for each api, may be %d together",
 		    SPARE, SCOREBOARD_SLOTS_MAX);
+	board->ranges = xrealloc(board->ranges, board->n_apis + 1, sizeof(*board->ranges));
+	board->ranges[board->n_apis] = (struct range){.first = board->n_places, .n = n};
 	board->places = xrealloc(board->places, board->n_places + n, sizeof(*board->places));
 	for (uint32_t i = 0; i < n; i++)
 		board->places[board->n_places + i] = (struct place){.channel = -1};
@@ -61,11 +64,11 @@ board_add_api(struct board *board, int max_replicas, struct error *err)
 int
 board_take(struct board *board, uint32_t api_number, uint32_t replica, struct slot *slot)
 {
-	struct scoreboard_api *api = &board->scoreboard->apis[api_number];
+	struct range *range = &board->ranges[api_number];
 
-	for (uint32_t i = 0; i < api->n_slots; i++) {
-		struct place *place = &board->places[api->first_slot + i];
-		struct scoreboard_slot *words = &board->scoreboard->slots[api->first_slot + i];
+	for (uint32_t i = 0; i < range->n; i++) {
+		struct place *place = &board->places[range->first + i];
+		struct scoreboard_slot *words = &board->scoreboard->slots[range->first + i];
 
 		if (place->state != PLACE_FREE)
 			continue;
@@ -77,9 +80,9 @@ board_take(struct board *board, uint32_t api_number, uint32_t replica, struct sl
 		atomic_store(&words->idle_since_ns, 0);
 		atomic_store(&words->predictions, 0);
 		atomic_store(&words->state, REPLICA_STARTING);
-		if (i >= atomic_load(&api->n_used))
-			atomic_store(&api->n_used, i + 1);
-		return (int)(api->first_slot + i);
+		range->n_used = MAX(range->n_used, i + 1);
+		atomic_store(&board->scoreboard->apis[api_number].n_used, range->n_used);
+		return (int)(range->first + i);
 	}
 	return -ENOSPC;
 }

@@ -28,9 +28,17 @@ struct place {
 	struct slot *slot; /* of the process, NULL once it is gone */
 };
 
+/* The places of one api. */
+struct range {
+	uint32_t first;
+	uint32_t n;
+	uint32_t n_used; /* those beyond were never used */
+};
+
 struct board {
-	struct scoreboard *scoreboard;
-	int fd; /* for children */
+	struct scoreboard *scoreboard; /* children can write anywhere in it: nothing that is read from it is trusted */
+	int fd;                        /* for children */
+	struct range *ranges;          /* of the apis */
 	struct place *places;
 	uint32_t n_places; /* in the ranges of all apis */
 	uint32_t n_apis;

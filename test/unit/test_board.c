@@ -47,6 +47,37 @@ test_places_are_taken_and_released(UNUSED void **state)
 	board_done(&board);
 }
 
+/* Every replica can write to it, so any of them may spoil it. */
+static void
+test_garbage_in_the_shared_memory_leads_nobody_astray(UNUSED void **state)
+{
+	static const unsigned char patterns[] = {0, 0x55, 0x80, 0xff};
+	struct board board;
+	struct error err;
+
+	for (size_t p = 0; p < sizeof(patterns); p++) {
+		assert_int_equal(board_init(&board, &err), 0);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(board_add_api(&board, 1, &err), 0);
+		memset(board.scoreboard->apis, patterns[p], sizeof(board.scoreboard->apis));
+		memset(board.scoreboard->slots, patterns[p], 1000 * sizeof(board.scoreboard->slots[0]));
+		for (uint32_t api = 0; api < 3; api++) {
+			int n = (int)board.n_places / 3, last;
+
+			for (int i = 0; i < n; i++) {
+				assert_int_equal(board_take(&board, api, 0, NULL), (int)api * n + i);
+				assert_int_equal(board.scoreboard->slots[(int)api * n + i].api, api);
+				assert_int_equal(atomic_load(&board.scoreboard->apis[api].n_used), i + 1);
+			}
+			last = board_take(&board, api, 0, NULL);
+			assert_int_equal(last, -ENOSPC);
+		}
+		for (uint32_t i = 0; i < board.n_places; i++)
+			board_release(&board, i);
+		board_done(&board);
+	}
+}
+
 static void
 test_too_many_replicas_are_an_error_that_says_so(UNUSED void **state)
 {
@@ -88,6 +119,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_places_are_taken_and_released),
+	    cmocka_unit_test(test_garbage_in_the_shared_memory_leads_nobody_astray),
 	    cmocka_unit_test(test_too_many_replicas_are_an_error_that_says_so),
 	    cmocka_unit_test(test_states_have_names_and_some_are_out),
 	};
