@@ -21,6 +21,8 @@
 #define BACKOFF_LIMIT_MS 5000
 #define BACKOFF_RESET_MS 10000
 
+#define AGAIN_MS 50 /* after which what could not be given to a child is tried once more */
+
 static char *
 make_start_record(const struct supervisor *supervisor)
 {
@@ -75,12 +77,20 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 	return r;
 }
 
+static void
+introduce_later(struct supervisor *supervisor)
+{
+	static const struct timeval moment = {0, AGAIN_MS * 1000};
+
+	if (!evtimer_pending(&supervisor->introduce_event, NULL))
+		evtimer_add(&supervisor->introduce_event, &moment);
+}
+
 void
 activator_introduce(struct supervisor *supervisor, uint32_t number)
 {
 	struct slot *slot = &supervisor->activator;
 	struct place *place = &supervisor->board.places[number];
-	static const struct timeval moment = {0, 20000};
 	int r;
 
 	if (slot->state != SLOT_READY || place->state != PLACE_WAITING || place->channel < 0)
@@ -89,18 +99,68 @@ activator_introduce(struct supervisor *supervisor, uint32_t number)
 	if (r < 0) {
 		/* It does not read as fast as we write, or is dying: tell it later, or the next one. */
 		if (r != -EPIPE)
-			evtimer_add(&supervisor->introduce_event, &moment);
+			introduce_later(supervisor);
 		return;
 	}
 	fd_close(&place->channel);
 	place->state = PLACE_GIVEN;
 }
 
+/* Make a replica and the activator a channel. 0 or a negative errno: -EPIPE the replica is dying. */
+static int
+make_channel(struct place *place)
+{
+	int channel[2], r = channel_pair(channel);
+
+	if (r < 0)
+		return r;
+	r = record_send_numbers(place->slot->control, RECORD_CHANNEL, 0, 0, channel[1]);
+	fd_close(&channel[1]);
+	if (r < 0)
+		fd_close(&channel[0]);
+	else
+		place->channel = channel[0];
+	return r;
+}
+
+static bool
+lacks_channel(const struct place *place)
+{
+	const struct slot *slot = place->slot;
+
+	return place->state == PLACE_WAITING && place->channel < 0 && slot && slot->pid != 0 && slot->control >= 0 &&
+	    slot->state != SLOT_EXITING;
+}
+
+/*
+ * Whoever lives and has no channel gets one, and the activator is told of those that it does not know. Level-triggered: it
+ * does not matter why there is none, and what does not work now is tried again.
+ */
 static void
 introduce_all(struct supervisor *supervisor)
 {
-	for (uint32_t i = 0; i < supervisor->board.n_places; i++)
+	struct board *board = &supervisor->board;
+	int failed = 0;
+
+	for (uint32_t i = 0; i < board->n_places; i++) {
+		struct place *place = &board->places[i];
+
+		if (supervisor->stop_level == STOP_NO && lacks_channel(place)) {
+			int r = make_channel(place);
+
+			if (r < 0 && r != -EPIPE && failed == 0)
+				failed = r;
+		}
 		activator_introduce(supervisor, i);
+	}
+	if (failed != 0) {
+		if (!supervisor->channels_lack)
+			log_error("cannot make channels for replicas: %s; trying again", strerror(-failed));
+		introduce_later(supervisor);
+	} else if (supervisor->channels_lack) {
+		log_info("all replicas have their channels again");
+	}
+	supervisor->channels_lack = failed != 0;
 }
 
 static void
@@ -115,7 +175,10 @@ on_ready(struct slot *slot)
 	introduce_all(slot->supervisor);
 }
 
-/* It has dealt with the end of a channel. The place is free again once the process is gone as well. */
+/*
+ * It has dealt with the end of a channel. The place is free again once the process is gone as well, which is soon as a rule.
+ * If not, the replica has lost its channel and nothing else.
+ */
 static void
 on_peer_gone(struct supervisor *supervisor, uint32_t number, bool bad)
 {
@@ -128,6 +191,7 @@ on_peer_gone(struct supervisor *supervisor, uint32_t number, bool bad)
 	place->state = PLACE_WAITING;
 	if (bad)
 		child_spoke_nonsense(place->slot, "bad record on its channel");
+	introduce_later(supervisor);
 }
 
 static bool
@@ -142,25 +206,6 @@ on_record(struct slot *slot, const struct record *record)
 	return true;
 }
 
-/* Make a replica and the next activator a new channel. */
-static void
-renew_channel(struct supervisor *supervisor, struct place *place)
-{
-	int channel[2], r = channel_pair(channel);
-
-	if (r < 0) {
-		log_error("%s: cannot make its channel: %s", place->slot->name, strerror(-r));
-		return;
-	}
-	r = record_send_numbers(place->slot->control, RECORD_CHANNEL, 0, 0, channel[1]);
-	if (r < 0)
-		log_debug("%s: cannot be given a channel: %s", place->slot->name, strerror(-r));
-	fd_close(&channel[1]);
-	place->channel = channel[0];
-	place->state = PLACE_WAITING;
-	activator_introduce(supervisor, (uint32_t)(place - supervisor->board.places));
-}
-
 static bool
 was_useful(UNUSED const struct slot *slot)
 {
@@ -173,24 +218,22 @@ on_gone(struct slot *slot)
 {
 	struct supervisor *supervisor = slot->supervisor;
 	struct board *board = &supervisor->board;
-	int32_t n_connections = 0;
+	uint64_t n_connections = 0;
 
 	for (uint32_t i = 0; i < board->n_places; i++) {
 		struct place *place = &board->places[i];
 
-		if (place->state != PLACE_GIVEN)
-			continue;
-		if (place->slot) {
-			n_connections += (int32_t)atomic_load(&board->scoreboard->slots[i].connections);
-			if (supervisor->stop_level == STOP_NO)
-				renew_channel(supervisor, place);
-		} else {
+		if (place->slot)
+			n_connections += atomic_load(&board->scoreboard->slots[i].connections);
+		if (place->state == PLACE_GIVEN && place->slot)
+			place->state = PLACE_WAITING;
+		else if (place->state == PLACE_GIVEN)
 			board_release(board, i);
-		}
 	}
 	for (uint32_t i = 0; i < board->n_apis; i++)
 		atomic_store(&board->scoreboard->apis[i].waiting_ns, 0);
-	atomic_store(&board->scoreboard->connections, n_connections);
+	atomic_store(&board->scoreboard->connections, (int32_t)MIN(n_connections, (uint64_t)INT32_MAX));
+	introduce_all(supervisor);
 }
 
 static const struct child_kind kind = {

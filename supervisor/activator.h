@@ -2,7 +2,7 @@
  * activator - the child that queues requests while replicas are busy: how it is started, and how it gets to know replicas.
  *
  * It is started again whenever it dies. Then each replica gets a new channel, whose other end waits (board.h) for the new
- * activator to be ready. The replicas go on meanwhile.
+ * activator to be ready. The replicas go on meanwhile. The same happens to a replica that has lost its channel.
  */
 #ifndef SUPERVISOR_ACTIVATOR_H
 #define SUPERVISOR_ACTIVATOR_H

@@ -18,13 +18,13 @@ struct slot;
 
 enum place_state {
 	PLACE_FREE,
-	PLACE_WAITING, /* the activator does not know the replica yet */
+	PLACE_WAITING, /* the activator does not know the replica, yet or any more */
 	PLACE_GIVEN,   /* it does, and will say when it has dealt with its end */
 };
 
 struct place {
 	enum place_state state;
-	int channel;       /* WAITING: the activator's end; else -1 */
+	int channel;       /* WAITING: the activator's end, or -1: it is still to be made; else -1 */
 	struct slot *slot; /* of the process, NULL once it is gone */
 };
 

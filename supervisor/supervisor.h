@@ -52,6 +52,7 @@ struct supervisor {
 	struct event compare_event;
 	struct event stop_event;
 	struct event introduce_event;
+	bool channels_lack; /* some replica could not be given one; it was said */
 
 	int state_lock;
 	int reserve_fd; /* given up when the stop begins, so that the way out never lacks a descriptor */

@@ -4,13 +4,14 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 from client import Connection
-from cortexd import Scoreboard, process_state, wait_until
+from cortexd import Scoreboard, descriptors, process_state, wait_until
 
 # A prediction that lasts until its file is there, or so many seconds; its answer is who ran it.
 GATE = """\
@@ -581,6 +582,77 @@ def test_replicas_that_start_while_there_is_no_activator_get_to_know_the_next(st
     with cortexd.connect() as connection:
         assert connection.post("/d/a", 0.05).status == 200
         assert connection.post("/d/a", 0).status == 200
+
+
+def limit_descriptors(cortexd, number):
+    subprocess.run(["prlimit", f"--pid={cortexd.pid}", f"--nofile={number}:"], check=True)
+
+
+def assert_connections_leave_a_long_prediction(cortexd, gate, name):
+    """What waits for the replica is counted as waiting only when it is the activator that has it."""
+    with cortexd.connect() as other, Scoreboard(cortexd.pid) as board:
+        assert other.post("/d/a", 0).status == 200
+        running = gate.start(name)
+        other.send(post(0))
+        wait_until(board.waiting, "it waits at the activator", patience=10)
+        assert gate.end(name).status == 200
+        assert other.answer().status == 200
+        running.close()
+
+
+def test_a_supervisor_without_descriptors_connects_all_when_it_has_some_again(start, gates):
+    cortexd = start(GATE)
+    cortexd.expect_any_error()
+    limit_descriptors(cortexd, 5)
+    os.kill(activator(cortexd), signal.SIGKILL)
+    cortexd.wait_log("activator: cannot start: .*Too many open files")
+    assert cortexd.post(0).status == 200
+    limit_descriptors(cortexd, 1000)
+    cortexd.wait_log("activator: ready", count=2)
+    cortexd.wait_log("all replicas have their channels again")
+    assert_connections_leave_a_long_prediction(cortexd, gates(cortexd), "long")
+
+
+def test_a_replica_that_loses_its_channel_gets_another(start, gates):
+    cut = "if sample == 'cut': socket.socket(fileno=os.dup(6)).shutdown(2); return 0\n        "  # common/start_record.h
+    cortexd = start(GATE.replace("import os\n", "import os\n    import socket\n", 1).replace("if isinstance", cut + "if isinstance"))
+    cortexd.expect_error("activator: died after .* killed by SIGKILL")
+    (pid,) = cortexd.replicas()
+    gate = gates(cortexd)
+    for name in ("first", "second"):
+        assert cortexd.post("cut").status == 200
+        assert_connections_leave_a_long_prediction(cortexd, gate, name)
+    assert cortexd.post("cut").status == 200
+    os.kill(activator(cortexd), signal.SIGKILL)
+    cortexd.wait_log("activator: ready", count=2)
+    assert_connections_leave_a_long_prediction(cortexd, gate, "third")
+    assert cortexd.replicas() == [pid]
+
+
+def test_connections_are_counted_whatever_happens_to_the_next_activator(start):
+    """At one of these limits its start fails when the replicas have their new channels already."""
+    cortexd = start(GATE)
+    cortexd.expect_any_error()
+    clients = [cortexd.connect() for _ in range(20)]
+    with Scoreboard(cortexd.pid) as board:
+        for free in range(1, 8):
+            for connection in clients:
+                assert connection.post("/d/a", 0).status == 200
+            wait_until(lambda: sum(slot[1] for slot in board.slots()) == len(clients), "the replica has them all")
+            since = cortexd.log_size()
+            limit_descriptors(cortexd, descriptors(cortexd.pid) + free)
+            os.kill(activator(cortexd), signal.SIGKILL)
+            cortexd.wait_log("activator: (cannot start|start failed|died .*exit code|ready)", since=since)
+            assert board.connections() == len(clients)
+            failed = "activator: cannot start: cannot make its start record" in cortexd.log()
+            limit_descriptors(cortexd, 1000)
+            cortexd.wait_log("activator: ready", since=since)
+            assert board.connections() == len(clients)
+            if failed:
+                break
+        assert failed
+    for connection in clients:
+        connection.close()
 
 
 # --- unix sockets -----------------------------------------------------------------------------------------------------
