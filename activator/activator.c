@@ -3,6 +3,7 @@
  *
  * The end: told to stop (or alone), it takes no new connection, says "Connection: close" with every answer, gives what is
  * queued to replicas as long as there are any, answers the rest with 503, and leaves when nobody is connected any more.
+ * SIGTERM is not a reason to stop while there is a supervisor who will say so.
  */
 #include "activator/activator.h"
 
@@ -10,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -23,6 +25,7 @@
 #define FLUSH_US         100000 /* how long a status line may wait for company */
 #define DISARM_US        20000  /* how long the listeners are waited for after a replica can do it again */
 #define RECORDS_PER_TURN 16
+#define STOP_AGAIN_MS    1000 /* a signal sooner than this after the first is the same one */
 
 /* ---- requests ---- */
 
@@ -205,16 +208,47 @@ stop(struct activator *activator, const char *why)
 		fd_close(&activator->listeners[i].fd);
 }
 
-/* From the supervisor, which does not want to wait any more; or from the kernel, because it is dead. */
+/*
+ * From the supervisor, which does not want to wait any more; or from the kernel, because it is dead; or from somebody who
+ * signals every process that there is: the supervisor has got it too, or is about to, and will say when nobody needs the
+ * queue any more. Who signals only us, and means it, does so again.
+ */
 static void
-on_sigterm_cb(UNUSED evutil_socket_t number, UNUSED short what, void *arg)
+on_sigterm_cb(evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct activator *activator = arg;
+	struct signalfd_siginfo info;
+	int64_t now_ms = clock_ms();
 
-	if (getppid() == activator->parent) {
+	if (read(fd, &info, sizeof(info)) != sizeof(info) || getppid() != activator->parent)
+		return;
+	if ((pid_t)info.ssi_pid == activator->parent ||
+	    (activator->sigterm_ms != 0 && now_ms - activator->sigterm_ms >= STOP_AGAIN_MS)) {
 		log_flush();
 		_exit(0);
 	}
+	if (activator->sigterm_ms == 0) {
+		log_info("SIGTERM from process %d: waiting for the supervisor's word", (int)info.ssi_pid);
+		activator->sigterm_ms = now_ms;
+	}
+}
+
+/* SIGTERM as a descriptor, because that tells who sent it. */
+static int
+watch_sigterm(struct activator *activator)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	event_assign(&activator->sigterm, activator->base, fd, EV_READ | EV_PERSIST, on_sigterm_cb, activator);
+	if (event_add(&activator->sigterm, NULL) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -ENOMEM;
+	return 0;
 }
 
 static void
@@ -346,9 +380,11 @@ activator_init(struct activator *activator, struct error *err)
 	evtimer_assign(&activator->flush, activator->base, on_flush_cb, activator);
 	event_assign(
 	    &activator->control, activator->base, ACTIVATOR_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, activator);
-	evsignal_assign(&activator->sigterm, activator->base, SIGTERM, on_sigterm_cb, activator);
-	if (event_add(&activator->control, NULL) < 0 || event_add(&activator->sigterm, NULL) < 0)
+	if (event_add(&activator->control, NULL) < 0)
 		return error_set(err, -ENOMEM, "cannot watch the control socket");
+	r = watch_sigterm(activator);
+	if (r < 0)
+		return error_set(err, r, "cannot watch for SIGTERM: %s", strerror(-r));
 	return 0;
 }
 

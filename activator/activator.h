@@ -85,6 +85,7 @@ struct activator {
 	struct event flush;
 	bool flush_armed;
 	struct event sigterm;
+	int64_t sigterm_ms; /* when somebody else than the supervisor sent it first; 0: nobody has */
 	pid_t parent;
 	bool stopping;
 };

@@ -16,7 +16,8 @@
 #include "common/log.h"
 #include "supervisor/child.h"
 
-#define LEFTOVERS_GRACE_MS 200 /* for those that were killed with their group and are about to be gone */
+#define AGAIN_MS           1000 /* a signal sooner than this after the last is the same one: timeout(1) sends two */
+#define LEFTOVERS_GRACE_MS 200  /* for those that were killed with their group and are about to be gone */
 #define LEFTOVERS_WAIT_MS  2000
 
 /* The job of the environment did not end on SIGTERM. */
@@ -63,11 +64,15 @@ stop_request(struct supervisor *supervisor, const char *reason)
 {
 	struct timeval grace = {.tv_sec = CHILD_EXIT_GRACE_MS / 1000};
 	int n = count_processes(supervisor);
+	int64_t now_ms = clock_ms();
 
+	if (supervisor->stop_level != STOP_NO && now_ms - supervisor->stop_said_ms < AGAIN_MS)
+		return;
+	supervisor->stop_said_ms = now_ms;
 	switch (supervisor->stop_level) {
 	case STOP_NO:
 		supervisor->stop_level = STOP_DRAIN;
-		supervisor->stop_since_ms = clock_ms();
+		supervisor->stop_since_ms = now_ms;
 		fd_close(&supervisor->reserve_fd);
 		if (n > 0)
 			log_info("%s: draining %d replica%s, for %lld s at most", reason, n, n == 1 ? "" : "s",

@@ -3,7 +3,8 @@
  *
  * The first SIGTERM or SIGINT drains all replicas. What is left after the stop timeout gets SIGTERM, and SIGKILL
  * CHILD_EXIT_GRACE_MS later (the deadlines of the slots see to that); each further signal takes the next of these
- * steps at once. The level only rises. The stop is complete when every slot is empty and no job runs.
+ * steps at once, but not within a second of the one before: timeout(1) sends each signal twice. The level only rises. The
+ * stop is complete when every slot is empty and no job runs.
  */
 #ifndef SUPERVISOR_STOP_H
 #define SUPERVISOR_STOP_H
@@ -13,7 +14,7 @@
 /* Assign the timer. */
 void stop_init(struct supervisor *supervisor);
 
-/* Begin to stop, or go one level further. reason for the log: "SIGTERM". */
+/* Begin to stop, or go one level further; nothing within a second of the last time. reason for the log: "SIGTERM". */
 void stop_request(struct supervisor *supervisor, const char *reason);
 
 /* Called by the comparison once a stop was requested: is all of it over? */

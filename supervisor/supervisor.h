@@ -73,7 +73,8 @@ struct supervisor {
 
 	enum stop_level stop_level; /* only ever rises */
 	int64_t stop_since_ms;
-	bool stop_killed; /* something had to be killed on the way out */
+	int64_t stop_said_ms; /* when the level was last raised */
+	bool stop_killed;     /* something had to be killed on the way out */
 	int exit_code;
 };
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import client
-from cortexd import descriptors, memory_kib, process_parent, process_state, process_title, wait_until
+from cortexd import Scoreboard, descriptors, memory_kib, process_parent, process_state, process_title, wait_until
 
 ACTIVATOR_FD_LISTENER = 6  # common/activator_start.h
 PID = """\
@@ -308,12 +308,51 @@ def test_an_idle_connection_is_closed_at_the_end(start):
     assert cortexd.wait_exit() == 0
 
 
+@pytest.mark.parametrize("who", ["supervisor", "all"])
+def test_sigterm_twice_at_once_loses_no_request(start, who):
+    """timeout(1) sends the supervisor two; systemd and pkill send one to each process."""
+    cortexd = start(GATE)
+    running = begin(cortexd, "slow")
+    with cortexd.connect() as queued, Scoreboard(cortexd.pid) as board:
+        queued.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nnull")
+        wait_until(board.waiting, "it waits")
+        if who == "all":
+            for pid, title in cortexd.family().items():
+                if not title.startswith("cortexd: keeper"):
+                    os.kill(pid, signal.SIGTERM)
+        else:
+            cortexd.signal()
+            cortexd.wait_log(r"supervisor: .*drain")
+        cortexd.signal()
+        cortexd.wait_log(r"supervisor: .*drain")
+        time.sleep(0.1)  # for whatever must not happen
+        (cortexd.folder / "slow.end").touch()
+        assert running.join().json() == "done"
+        assert queued.answer().status == 200
+    assert cortexd.wait_exit() == 0
+
+
+def test_an_activator_that_is_told_to_end_by_somebody_goes_on(start):
+    cortexd = start(GATE)
+    running = begin(cortexd, "slow")
+    with cortexd.connect() as queued, Scoreboard(cortexd.pid) as board:
+        queued.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nnull")
+        wait_until(board.waiting, "it waits")
+        (activator,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: activator"))
+        os.kill(activator, signal.SIGTERM)
+        cortexd.wait_log("activator: SIGTERM from process")
+        (cortexd.folder / "slow.end").touch()
+        assert running.join().json() == "done"
+        assert queued.answer().status == 200
+
+
 def test_a_second_signal_does_not_wait_any_longer(start):
     cortexd = start(GATE)
     request = begin(cortexd, "endless")
     cortexd.signal()
     cortexd.wait_log(r"supervisor: .*(stop|drain)")
     assert cortexd.process.poll() is None
+    time.sleep(1)  # sooner it is the same signal
     began = time.monotonic()
     cortexd.expect_exit(0, 1)
     cortexd.signal()
