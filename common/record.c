@@ -95,14 +95,14 @@ record_send_numbers(int fd, enum record_kind kind, uint32_t first, uint32_t seco
 	return send_record(fd, kind, (const uint32_t[2]){first, second}, NULL, passed);
 }
 
-/* The descriptor that came along, or -1. */
+/* The descriptor that came along, or -1. There is no room for a second one: the kernel closes it and sets MSG_CTRUNC. */
 static int
 passenger_fd(const union passenger *passenger, size_t length)
 {
 	int fd = -1;
 
-	if (length >= CMSG_LEN(sizeof(int)) && passenger->header.cmsg_level == SOL_SOCKET &&
-	    passenger->header.cmsg_type == SCM_RIGHTS)
+	if (length >= CMSG_LEN(sizeof(int)) && passenger->header.cmsg_len >= CMSG_LEN(sizeof(int)) &&
+	    passenger->header.cmsg_level == SOL_SOCKET && passenger->header.cmsg_type == SCM_RIGHTS)
 		memcpy(&fd, CMSG_DATA(&passenger->header), sizeof(int));
 	return fd;
 }
@@ -117,21 +117,21 @@ record_receive(int fd, struct record *ret_record)
 	    .msg_iov = &part,
 	    .msg_iovlen = 1,
 	    .msg_control = passenger.bytes,
-	    .msg_controllen = sizeof(passenger.bytes),
+	    .msg_controllen = CMSG_LEN(sizeof(int)), /* with CMSG_SPACE, padding is room for another one */
 	};
 	ssize_t n;
 	int passed, r;
 
 	do
 		n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET)); /* a reset comes before the last records, once */
 	if (n < 0)
-		return errno == ECONNRESET ? 0 : -errno;
+		return -errno;
 	if (n == 0)
 		return 0;
 	passed = passenger_fd(&passenger, message.msg_controllen);
 	r = record_decode(wire, (size_t)n, ret_record);
-	if (r == 0 && (passed >= 0) == has_fd(ret_record->kind)) {
+	if (r == 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (passed >= 0) == has_fd(ret_record->kind)) {
 		ret_record->fd = passed;
 		return 1;
 	}

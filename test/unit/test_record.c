@@ -74,6 +74,59 @@ test_descriptors_travel_with_their_records(UNUSED void **state)
 	close(pair[1]);
 }
 
+/* Two descriptors in one record: a record of ours has one at most, and none of them may stay here. */
+static void
+test_a_second_descriptor_is_not_taken(UNUSED void **state)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = {.bytes = {0}};
+	uint8_t wire[RECORD_MAX];
+	struct iovec part = {wire, record_encode(RECORD_PEER, none, NULL, wire)};
+	struct msghdr message = {
+	    .msg_iov = &part,
+	    .msg_iovlen = 1,
+	    .msg_control = control.bytes,
+	    .msg_controllen = sizeof(control.bytes),
+	};
+	struct record record;
+	int pair[2], pipe_fds[2];
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(pipe(pipe_fds), 0);
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), (int[]){pipe_fds[1], pipe_fds[1]}, 2 * sizeof(int));
+	assert_true(sendmsg(pair[0], &message, 0) > 0);
+	close(pipe_fds[1]);
+	assert_int_equal(record_receive(pair[1], &record), -EBADMSG);
+	assert_int_equal(fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK), 0);
+	assert_int_equal(read(pipe_fds[0], &byte, 1), 0); /* nobody has the other end any more */
+	close(pipe_fds[0]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* The end of a peer that has not read everything is a reset, which comes before the last words. */
+static void
+test_the_last_words_of_one_that_did_not_read_are_heard(UNUSED void **state)
+{
+	struct record record;
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(record_send(pair[1], RECORD_DRAIN, NULL), 0);
+	assert_int_equal(record_send(pair[0], RECORD_FAILED, "no disk"), 0);
+	close(pair[0]);
+	assert_int_equal(record_receive(pair[1], &record), 1);
+	assert_string_equal(record.text, "no disk");
+	assert_int_equal(record_receive(pair[1], &record), 0);
+	close(pair[1]);
+}
+
 static void
 test_a_long_text_is_cut(UNUSED void **state)
 {
@@ -215,6 +268,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_records_arrive_in_order_then_the_end),
 	    cmocka_unit_test(test_descriptors_travel_with_their_records),
+	    cmocka_unit_test(test_a_second_descriptor_is_not_taken),
+	    cmocka_unit_test(test_the_last_words_of_one_that_did_not_read_are_heard),
 	    cmocka_unit_test(test_a_long_text_is_cut),
 	    cmocka_unit_test(test_bad_records_are_refused),
 	    cmocka_unit_test(test_a_start_record_survives_the_way),
