@@ -66,12 +66,13 @@ static __attribute__((noreturn)) void
 run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 {
 	int above = (int)plan->n_fds;
-	int null;
+	int above_notice, null;
 
 	setpgid(0, 0);
-	notice = fcntl(notice, F_DUPFD_CLOEXEC, above);
-	if (notice < 0)
-		_exit(SPAWN_EXIT_CODE);
+	above_notice = fcntl(notice, F_DUPFD_CLOEXEC, above);
+	if (above_notice < 0)
+		give_up(notice, STEP_SETUP);
+	notice = above_notice;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0)
 		give_up(notice, STEP_SETUP);

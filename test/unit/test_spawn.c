@@ -237,6 +237,36 @@ test_no_descriptors_left_is_an_error_not_an_end(UNUSED void **state)
 	assert_string_equal(err.text, "cannot make a pipe: Too many open files");
 }
 
+/* Whichever descriptor it is that cannot be had, the notice says so; never is there just an exit code. */
+static void
+test_a_child_without_descriptors_says_so(UNUSED void **state)
+{
+	char *argv[] = {"x", NULL};
+	const int fds[] = {-1, -1, -1};
+	struct spawn_plan plan = {.path = "/no/such/program", .argv = argv, .envp = environ, .fds = fds, .n_fds = 3};
+	struct rlimit before, few;
+	struct error err;
+	int notice, r = 0, n_said = 0;
+	pid_t pid;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	for (few.rlim_cur = 4; r != -ENOENT; few.rlim_cur++) {
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		r = spawn(&plan, &pid, &notice, &err);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		if (r < 0)
+			continue;
+		r = wait_for_notice(&notice, plan.path, &err);
+		assert_int_equal(WEXITSTATUS(wait_for_child(pid)), SPAWN_EXIT_CODE);
+		if (r == -ENOENT)
+			break;
+		assert_string_equal(err.text, "cannot prepare its descriptors: Too many open files");
+		n_said++;
+	}
+	assert_true(n_said >= 5); /* the notice, /dev/null, and three more */
+}
+
 static void
 test_nothing_is_known_before_exec(UNUSED void **state)
 {
@@ -259,6 +289,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(test_a_program_that_cannot_be_run_is_named),
 	    cmocka_unit_test(test_a_failing_fork_leaves_nothing_behind),
 	    cmocka_unit_test(test_no_descriptors_left_is_an_error_not_an_end),
+	    cmocka_unit_test(test_a_child_without_descriptors_says_so),
 	    cmocka_unit_test(test_nothing_is_known_before_exec),
 	};
 
