@@ -1,26 +1,41 @@
 /*
  * log - see log.h.
  *
- * A line is put together on the stack and leaves in one write(2); nothing is locked, so it may be called from any
- * thread. Only the buffer of prediction lines is shared state, and that belongs to the main thread.
+ * A line is put together on the stack and leaves in one system call; nothing is locked, so it may be called from any
+ * thread. Nothing waits either: a reader that stalls must not stop the processes that serve. Only the buffer of prediction lines is shared state, and that belongs to the main thread.
  */
 #include "common/log.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 
 #define IDENTITY_MAX            128
-#define PREDICTIONS_MAX         4096
-#define PREDICTION_ENDPOINT_MAX 512 /* bytes of the endpoint that a status line shows */
+#define PREDICTIONS_MAX         4096 /* PIPE_BUF: leaves whole or not at all */
+#define PREDICTION_ENDPOINT_MAX 512  /* bytes of the endpoint that a status line shows */
 #define PREDICTION_LINE_MAX     (PREDICTION_ENDPOINT_MAX + IDENTITY_MAX + 128)
 
+enum sink {
+	SINK_FILE, /* never waits for anybody; or a terminal, where Ctrl-S means just that */
+	SINK_PIPE,
+	SINK_SOCKET,
+};
+
 static struct {
+	_Atomic(enum sink) sink;
+	_Atomic(unsigned) n_lost; /* lines, not told yet */
+	_Atomic(bool) torn;       /* the last line that was written has no end */
 	enum log_level level;
 	enum log_format format;
 	char text_identity[IDENTITY_MAX]; /* "replica iris/0: " */
@@ -32,9 +47,23 @@ static struct {
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static const char *const format_names[] = {"text", "json"};
 
+/* How standard error is kept from making us wait. */
+static enum sink
+find_sink(void)
+{
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) < 0)
+		return SINK_FILE;
+	if (S_ISSOCK(st.st_mode))
+		return SINK_SOCKET;
+	return S_ISFIFO(st.st_mode) ? SINK_PIPE : SINK_FILE;
+}
+
 void
 log_set_identity(const char *role, const char *api, int replica)
 {
+	logger.sink = find_sink();
 	if (!api) {
 		snprintf(logger.text_identity, sizeof(logger.text_identity), "%s: ", role);
 		snprintf(logger.json_identity, sizeof(logger.json_identity), ",\"role\":\"%s\"", role);
@@ -121,25 +150,6 @@ format_time(char text[32])
 	return 24;
 }
 
-/* Nothing waits for a log: what standard error does not take is lost. */
-static void
-write_out(const char *data, size_t length)
-{
-	int saved = errno;
-
-	while (length > 0) {
-		ssize_t n = write(STDERR_FILENO, data, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		data += n;
-		length -= (size_t)n;
-	}
-	errno = saved;
-}
-
 /* Append one character, escaped where it would break the line. False when it does not fit with room for the end. */
 static bool
 put_escaped(char *line, size_t *length, unsigned char c)
@@ -198,10 +208,115 @@ put_json_line(char *line, size_t *length, enum log_level level, const char *mess
 	*length += 3;
 }
 
+/*
+ * write(2), but with -EAGAIN in place of waiting for a reader. O_NONBLOCK would be for others as well.
+ * A pipe that can be polled for writing has room for PIPE_BUF bytes; another process may take that room before us, so
+ * poll is only for kernels without RWF_NOWAIT for pipes (before Linux 6.4).
+ */
+static ssize_t
+write_some(const char *data, size_t length)
+{
+	const struct iovec part = {(void *)(uintptr_t)data, MIN(length, PIPE_BUF)};
+	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+	enum sink sink = atomic_load_explicit(&logger.sink, memory_order_relaxed);
+	ssize_t n;
+
+	if (sink == SINK_FILE)
+		return write(STDERR_FILENO, data, length);
+	if (sink == SINK_SOCKET)
+		return send(STDERR_FILENO, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = pwritev2(STDERR_FILENO, &part, 1, -1, RWF_NOWAIT);
+	if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
+		return n;
+	if (poll(&room, 1, 0) > 0)
+		return write(STDERR_FILENO, part.iov_base, part.iov_len);
+	errno = EAGAIN;
+	return -1;
+}
+
+/* How much of it standard error takes now. */
+static size_t
+write_now(const char *data, size_t length)
+{
+	size_t written = 0;
+
+	while (written < length) {
+		ssize_t n = write_some(data + written, length - written);
+		enum sink sink;
+
+		if (n > 0) {
+			written += (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		sink = find_sink(); /* a predictor may have put something else in its place */
+		if (sink == atomic_exchange_explicit(&logger.sink, sink, memory_order_relaxed))
+			break;
+	}
+	return written;
+}
+
+static unsigned
+count_lines(const char *data, size_t length)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < length; i++)
+		n += data[i] == '\n';
+	return n;
+}
+
+/* Lines were lost; standard error may take some again. False: it does not. */
+static bool
+say_lost(void)
+{
+	unsigned n = atomic_exchange_explicit(&logger.n_lost, 0, memory_order_relaxed);
+	char message[64], line[LOG_LINE_MAX];
+	size_t length;
+
+	if (n == 0)
+		return true;
+	snprintf(
+	    message, sizeof(message), "%u line%s of the log %s lost", n, n == 1 ? "" : "s", n == 1 ? "was" : "were");
+	line[0] = '\n'; /* the last one may have been cut */
+	if (logger.format == LOG_JSON)
+		put_json_line(line + 1, &length, LOG_WARNING, message);
+	else
+		put_text_line(line + 1, &length, LOG_WARNING, message);
+	if (atomic_load_explicit(&logger.torn, memory_order_relaxed))
+		length = write_now(line, length + 1);
+	else
+		length = write_now(line + 1, length);
+	if (length == 0)
+		atomic_fetch_add_explicit(&logger.n_lost, n, memory_order_relaxed);
+	else
+		atomic_store_explicit(&logger.torn, false, memory_order_relaxed);
+	return length > 0;
+}
+
+/* Nobody waits for a log: what standard error does not take at once is lost, and counted. */
+static void
+write_out(const char *data, size_t length)
+{
+	int saved = errno;
+	size_t written = 0;
+
+	if (atomic_load_explicit(&logger.n_lost, memory_order_relaxed) == 0 || say_lost())
+		written = write_now(data, length);
+	if (written < length) {
+		atomic_fetch_add_explicit(
+		    &logger.n_lost, count_lines(data + written, length - written), memory_order_relaxed);
+		if (written > 0)
+			atomic_store_explicit(&logger.torn, data[written - 1] != '\n', memory_order_relaxed);
+	}
+	errno = saved;
+}
+
 void
 log_line(enum log_level level, const char *format, ...)
 {
-	char message[LOG_LINE_MAX / 2];
+	char message[LOG_MESSAGE_MAX + 1];
 	char line[LOG_LINE_MAX];
 	const char *rest = message;
 	size_t length;

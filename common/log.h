@@ -4,22 +4,25 @@
  *   2026-11-23T21:40:00.123Z info  supervisor: listening on 127.0.0.1:8888
  *   2026-11-23T21:40:01.377Z info  replica iris/0: ready after 1.21 s
  *
- * "<role> <api>/<replica>" is set once per process. A line is written with one write(2), so lines of several processes
- * do not mix; a line longer than LOG_LINE_MAX is cut. Control characters in a line are escaped. Newlines split text
- * into several lines with the same prefix (tracebacks), or become \n in JSON.
+ * "<role> <api>/<replica>" is set once per process. Lines of up to 4 KiB (PIPE_BUF) leave in one piece, so those of
+ * several processes do not mix. A message is cut after LOG_MESSAGE_MAX bytes, a line, with what escaping adds, at
+ * LOG_LINE_MAX. Control characters in a line are escaped. Newlines split text into several lines with the same prefix
+ * (tracebacks), or become \n in JSON.
  *
  * log_prediction() is the exception: those lines come by the ten thousand per second, so they are gathered and written
  * when 4 KiB are there, or at log_flush(), which the owner of the event loop calls soon after the last one. Other lines
  * may overtake them; the times tell.
  *
- * Thread-safe; never fails towards the caller (a full disk or a closed pipe loses the line).
+ * Thread-safe; never fails towards the caller, and never waits, unless for a terminal: what a full disk, a full pipe or a
+ * closed one does not take is lost, and "5 lines of the log were lost" follows when it does again.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
 #include "common/util.h"
 
-#define LOG_LINE_MAX 8192
+#define LOG_LINE_MAX    8192
+#define LOG_MESSAGE_MAX 4095
 
 enum log_level {
 	LOG_DEBUG,
@@ -33,7 +36,8 @@ enum log_format {
 	LOG_JSON,
 };
 
-/* Who speaks: role "supervisor" or "replica"; api NULL when none. The strings are copied. */
+/* Who speaks: role "supervisor", "activator" or "replica"; api NULL when none. The strings are copied. Looks at what
+ * standard error is. */
 void log_set_identity(const char *role, const char *api, int replica);
 void log_set_format(enum log_format format);
 void log_set_level(enum log_level level);

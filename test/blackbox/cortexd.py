@@ -170,12 +170,13 @@ class Cortexd:
         env=None,
         folder=None,
         descriptor_limit=None,
+        output=None,
     ):
         """Write the project and start cortexd on it.
 
         Unless files has a cortex.yaml, one is made: deployment "d", api "a", so that the endpoint is /d/a. metadata is a
         dict; api, predictor and server are further lines of YAML for these maps. wait: until all replicas are ready.
-        descriptor_limit: RLIMIT_NOFILE.
+        descriptor_limit: RLIMIT_NOFILE. output: a descriptor in place of the log file.
         """
         files = dict(files)
         files.setdefault("predictor.py", PREDICTOR)
@@ -184,7 +185,7 @@ class Cortexd:
             self.endpoint = "/d/a"
         files["cortex.yaml"] = files["cortex.yaml"].replace("@PORT@", str(self.port))
         self.folder = self.write(files, folder)
-        self.launch(args, env or {}, descriptor_limit)
+        self.launch(args, env or {}, descriptor_limit, output)
         if wait:
             self.wait_ready(replicas)
         return self
@@ -204,14 +205,14 @@ class Cortexd:
             + lines(server, 2)
         )
 
-    def launch(self, args=(), env=None, descriptor_limit=None):
+    def launch(self, args=(), env=None, descriptor_limit=None, output=None):
         environment = {**os.environ, **(env or {}), "CORTEXD_TEST_TOKEN": self.token}
         limit = ["prlimit", f"--nofile={descriptor_limit}:{descriptor_limit}"] if descriptor_limit else []
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [*limit, self.binary, "-c", self.folder / "cortex.yaml", *args],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if output is None else output,
                 stderr=subprocess.STDOUT,
                 cwd=self.tmp_path,
                 env=environment,

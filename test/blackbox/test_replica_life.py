@@ -469,6 +469,29 @@ def test_listening_on_several_addresses_and_a_unix_socket(start, tmp_path):
     assert not path.exists()
 
 
+# --- a log that nobody reads -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_log_that_nobody_reads_stops_nothing(start, kind):
+    ours, theirs = {"pipe": os.pipe, "socket": lambda: [s.detach() for s in socket.socketpair()]}[kind]()
+    cortexd = start(PID, replicas=2, output=theirs)
+    os.close(theirs)
+    with cortexd.connect() as connection:
+        for _ in range(10000):
+            assert connection.post("/d/a", None).status == 200
+    first, second = cortexd.replicas()
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(set(cortexd.replicas()) - {first}) == 2, "another one is ready")
+    assert os.read(ours, 1 << 16)
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: len(set(cortexd.replicas()) - {first, second}) == 2, "another one is ready")
+    text = b""
+    while b" of the log w" not in text:
+        text += os.read(ours, 1 << 16)
+    cortexd.signal()
+    assert cortexd.wait_exit() == 0
+    os.close(ours)
+
+
 # --- the descriptor limit, fork failure -------------------------------------------------------------------------------
 def test_more_clients_than_descriptors_wait_and_are_served(start):
     cortexd = start(PID, descriptor_limit=400)

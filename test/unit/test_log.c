@@ -106,6 +106,69 @@ test_a_long_line_is_cut(UNUSED void **state)
 	assert_int_equal(line[strlen(line) - 1], '\n');
 }
 
+/* Lines, whole ones, that are in the pipe; *ret_lost: how many more there would have been, as one of them says. */
+static unsigned
+count_written(unsigned *ret_lost)
+{
+	unsigned n = 0, lost;
+	const char *text, *end;
+
+	while (*(text = written()))
+		for (; (end = strchr(text, '\n')); text = end + 1, n++)
+			if (sscanf(text + 24, " warn  replica iris/3: %u line", &lost) == 1) {
+				*ret_lost += lost;
+				n--;
+			}
+	return n;
+}
+
+/* A pipe that nobody reads, without O_NONBLOCK. */
+static void
+test_a_reader_that_stalls_holds_nobody_up(UNUSED void **state)
+{
+	char message[LOG_MESSAGE_MAX];
+	unsigned lost = 0, n_written;
+	int n = 3000;
+
+	memset(message, 'x', sizeof(message));
+	assert_int_equal(fcntl(pipe_fds[1], F_SETFL, 0), 0);
+	for (int length = 0; length < n; length++)
+		log_info("%.*s", length, message);
+	n_written = count_written(&lost);
+	assert_in_range(n_written, 100, n - 1);
+	log_info("it goes on");
+	assert_int_equal(count_written(&lost), 1);
+	assert_int_equal(n_written + lost, n);
+	for (int i = 0; i < 5000; i++)
+		log_prediction(200, "/iris", 1000);
+	log_flush();
+	lost = 0;
+	n_written = count_written(&lost);
+	log_info("it goes on");
+	assert_int_equal(count_written(&lost), 1);
+	assert_int_equal(n_written + lost, 5000);
+}
+
+/* Lines longer than PIPE_BUF may be cut: the next one begins on a line of its own nevertheless. */
+static void
+test_a_line_that_was_cut_spoils_no_other(UNUSED void **state)
+{
+	char message[LOG_MESSAGE_MAX];
+	const char *line = "";
+	unsigned lost = 0;
+
+	memset(message, 'x', sizeof(message));
+	assert_int_equal(fcntl(pipe_fds[1], F_SETFL, 0), 0);
+	for (int i = 0; i < 100; i++)
+		log_info("%.*s", (int)sizeof(message), message);
+	count_written(&lost);
+	log_info("it goes on");
+	line = written();
+	assert_non_null(strstr(line, " of the log were lost\n"));
+	line = strstr(line, " of the log were lost\n") + 22;
+	assert_string_equal(line + 24, " info  replica iris/3: it goes on\n");
+}
+
 static void
 test_json_lines_are_json(UNUSED void **state)
 {
@@ -158,6 +221,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_each_line_of_a_text_has_the_prefix, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_levels_below_the_limit_are_silent, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_a_long_line_is_cut, redirect, restore),
+	    cmocka_unit_test_setup_teardown(test_a_reader_that_stalls_holds_nobody_up, redirect, restore),
+	    cmocka_unit_test_setup_teardown(test_a_line_that_was_cut_spoils_no_other, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_json_lines_are_json, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_predictions_are_gathered_and_none_is_lost, redirect, restore),
 	};
