@@ -508,6 +508,18 @@ def test_more_clients_than_descriptors_wait_and_are_served(start):
             connection.close()
 
 
+def test_a_supervisor_without_descriptors_starts_everybody_when_it_has_some_again(start):
+    cortexd = start(PID, replicas=2)
+    cortexd.expect_any_error()
+    subprocess.run(["prlimit", f"--pid={cortexd.pid}", "--nofile=5:"], check=True)
+    old = cortexd.replicas()
+    os.kill(old[0], signal.SIGKILL)
+    cortexd.wait_log("replica a/0: cannot start: .*Too many open files")
+    assert cortexd.post(None).json() == old[1]
+    subprocess.run(["prlimit", f"--pid={cortexd.pid}", "--nofile=1000:"], check=True)
+    assert cortexd.wait_replicas(2) != old
+
+
 def test_after_a_kill_the_address_is_free_while_an_old_replica_still_answers(start):
     cortexd = start("def predict(sample, metadata):\n    return 'x' * 50_000_000\n")
     (old,) = cortexd.replicas()
