@@ -167,6 +167,8 @@ peer_add(struct activator *activator, uint32_t slot_number, int channel)
 	if (slot_number >= SCOREBOARD_SLOTS_MAX || api >= activator->n_apis) {
 		log_error("a replica in slot %u of api %u, which there is not", slot_number, api);
 		close(channel);
+		if (record_send_numbers(ACTIVATOR_FD_CONTROL, RECORD_GONE, slot_number, true, -1) < 0)
+			log_debug("the supervisor cannot be told");
 		return;
 	}
 	peer = xcalloc(1, sizeof(*peer));

@@ -83,14 +83,6 @@ http_conn_wait_for(struct http_conn *conn, short what)
 /* ---- the end ---- */
 
 static void
-leave_sockets(struct http_conn *conn)
-{
-	http_kept_set_phase(conn->kept, HTTP_PHASE_FREE);
-	close(conn->fd);
-	conn->fd = -1;
-}
-
-static void
 count_open(struct http_conns *conns, int change)
 {
 	conns->n_open += (unsigned)change;
@@ -99,10 +91,26 @@ count_open(struct http_conns *conns, int change)
 }
 
 static void
+count_everywhere(struct http_conns *conns, int change)
+{
+	if (conns->n_everywhere)
+		atomic_fetch_add_explicit(conns->n_everywhere, change, memory_order_relaxed);
+}
+
+/* The counts come before the close: whoever is killed is so at a system call, as a rule. */
+static void
+leave_socket(struct http_conn *conn)
+{
+	http_kept_set_phase(conn->kept, HTTP_PHASE_FREE);
+	count_open(conn->conns, -1);
+	close(conn->fd);
+	conn->fd = -1;
+}
+
+static void
 let_go(struct http_conn *conn)
 {
 	http_conn_set_state(conn, HTTP_CONN_CLOSED);
-	count_open(conn->conns, -1);
 	conn->kept->consumed = conn->kept->received;
 	http_conn_release_input(conn);
 	http_conn_release_output(conn);
@@ -112,7 +120,7 @@ let_go(struct http_conn *conn)
 void
 http_conn_forget(struct http_conn *conn)
 {
-	leave_sockets(conn);
+	leave_socket(conn);
 	let_go(conn);
 }
 
@@ -122,9 +130,8 @@ http_conn_close(struct http_conn *conn)
 	if (conn->state == HTTP_CONN_CLOSED)
 		return;
 	http_conn_wait_for(conn, 0);
-	leave_sockets(conn);
-	if (conn->conns->n_everywhere)
-		atomic_fetch_sub_explicit(conn->conns->n_everywhere, 1, memory_order_relaxed);
+	count_everywhere(conn->conns, -1);
+	leave_socket(conn);
 	if (conn->held)
 		conn->conns->callbacks->on_gone(conn, conn->conns->arg);
 	let_go(conn);
@@ -278,8 +285,7 @@ http_conns_add(struct http_conns *conns, int fd)
 		close(fd);
 		return -ENOMEM;
 	}
-	if (conns->n_everywhere)
-		atomic_fetch_add_explicit(conns->n_everywhere, 1, memory_order_relaxed);
+	count_everywhere(conns, 1);
 	http_kept_set_phase(conn->kept, HTTP_PHASE_OPEN);
 	http_conn_read(conn); /* the first request has usually come with the connection */
 	if (conn->state == HTTP_CONN_REQUEST)

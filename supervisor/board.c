@@ -9,8 +9,6 @@
 
 #include "common/fd.h"
 
-#define SPARE 16 /* places of an api beyond its replicas: processes whose end is being dealt with */
-
 int
 board_init(struct board *board, struct error *err)
 {
@@ -40,7 +38,7 @@ board_done(struct board *board)
 int
 board_add_api(struct board *board, int max_replicas, struct error *err)
 {
-	uint32_t n = (uint32_t)max_replicas + SPARE;
+	uint32_t n = (uint32_t)max_replicas + SCOREBOARD_SPARE;
 	struct scoreboard_api *api = &board->scoreboard->apis[board->n_apis];
 
 	if (board->n_apis == SCOREBOARD_APIS_MAX)
@@ -48,7 +46,7 @@ board_add_api(struct board *board, int max_replicas, struct error *err)
 	if (n > SCOREBOARD_SLOTS_MAX - board->n_places)
 		return error_set(err, -ENOSPC,
 		    "too many replicas: compute.max_replicas of all apis, plus %d for each api, may be %d together",
-		    SPARE, SCOREBOARD_SLOTS_MAX);
+		    SCOREBOARD_SPARE, SCOREBOARD_SLOTS_MAX);
 	board->ranges = xrealloc(board->ranges, board->n_apis + 1, sizeof(*board->ranges));
 	board->ranges[board->n_apis] = (struct range){.first = board->n_places, .n = n};
 	board->places = xrealloc(board->places, board->n_places + n, sizeof(*board->places));
@@ -91,8 +89,12 @@ void
 board_release(struct board *board, uint32_t number)
 {
 	struct place *place = &board->places[number];
+	struct scoreboard_slot *words = &board->scoreboard->slots[number];
+	int32_t n_lost = (int32_t)atomic_exchange(&words->connections, 0);
 
-	atomic_store(&board->scoreboard->slots[number].state, REPLICA_DEAD);
+	/* What neither the replica nor its keeper has handed on has ended with them. */
+	atomic_fetch_sub(&board->scoreboard->connections, n_lost);
+	atomic_store(&words->state, REPLICA_DEAD);
 	fd_close(&place->channel);
 	place->state = PLACE_FREE;
 	place->slot = NULL;

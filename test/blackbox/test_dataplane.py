@@ -538,6 +538,23 @@ def test_what_the_activator_owned_is_lost_with_it_and_nothing_else(start, gates)
             wait_until(lambda: board.connections() == 1, "the count of connections is right again")
 
 
+def test_the_count_of_connections_is_right_again_when_replica_and_keeper_die_together(start):
+    cortexd = start(GATE)
+    cortexd.expect_error("died after .* killed by SIGKILL")
+    clients = [cortexd.connect() for _ in range(10)]
+    pid = {connection.post("/d/a", 0).json() for connection in clients}.pop()
+    (keeper,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: keeper"))
+    with Scoreboard(cortexd.pid) as board:
+        assert board.connections() == 10
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: process_state(keeper) in (None, "Z"), "the keeper is dead")
+        os.kill(pid, signal.SIGKILL)
+        for connection in clients:
+            assert connection.closed()
+        wait_until(lambda: board.connections() == 0, "they are not counted any more")
+    assert cortexd.post(0).json() != pid
+
+
 def test_a_replica_shares_no_connection_that_is_about_to_leave(start, gates):
     """The activator sleeps with a request in its queue. So a connection whose prediction was just long enough is to leave, and
     before it has, the replica may want to give away what it has to one that is idle."""
