@@ -318,15 +318,16 @@ def main():
         cortexd.start({"predictor.py": PREDICTOR, "cortex.yaml": config}, replicas=4)
         cortexd.expect_any_error()
         run = Run(options, cortexd)
-        asyncio.run(run.go())
-        if not run.wrong:
-            try:
+        try:
+            asyncio.run(run.go())
+            if not run.wrong:
                 check_predictions(run, cortexd.folder)
                 check_deaths(run)
                 check_rest(run)
-            except AssertionError as e:
-                run.wrong.append(str(e))
-        run.wrong.extend(cortexd.end())
+        except AssertionError as e:
+            run.wrong.append(str(e))
+        finally:
+            run.wrong.extend(cortexd.end())
         answers = sum(count for status, count in run.counts.items() if isinstance(status, int))
         print(f"\nseed {options.seed}: {answers} answers, {dict(run.counts)}, {run.kills} kills of {options.victims}")
         if run.wrong:
