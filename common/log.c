@@ -2,7 +2,8 @@
  * log - see log.h.
  *
  * A line is put together on the stack and leaves in one system call; nothing is locked, so it may be called from any
- * thread. Nothing waits either: a reader that stalls must not stop the processes that serve. Only the buffer of prediction lines is shared state, and that belongs to the main thread.
+ * thread. Nothing waits either: a reader that stalls must not stop the processes that serve. Only the buffer of prediction
+ * lines is shared state, and that belongs to the main thread, or to who has its turn (replica/turn.h).
  */
 #include "common/log.h"
 
