@@ -60,10 +60,10 @@ void log_line(enum log_level level, const char *format, ...) PRINTFLIKE(2);
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
 #define log_error(...)   log_line(LOG_ERROR, __VA_ARGS__)
 
-/* "<status> POST <endpoint> <ms>": the status line of one prediction, at level info. Main thread only. */
+/* "<status> POST <endpoint> <ms>": the status line of one prediction, at level info. Main thread only, or who has its turn. */
 void log_prediction(int status, const char *endpoint, int64_t duration_ns);
 
-/* Write what log_prediction gathered. True when there was something. Main thread only. */
+/* Write what log_prediction gathered. True when there was something. Main thread only, or who has its turn. */
 bool log_flush(void);
 
 #endif
