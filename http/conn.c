@@ -82,8 +82,8 @@ http_conn_wait_for(struct http_conn *conn, short what)
 
 /* ---- the end ---- */
 
-static void
-count_open(struct http_conns *conns, int change)
+void
+http_conns_count_open(struct http_conns *conns, int change)
 {
 	conns->n_open += (unsigned)change;
 	if (conns->n_open_shown)
@@ -102,7 +102,7 @@ static void
 leave_socket(struct http_conn *conn)
 {
 	http_kept_set_phase(conn->kept, HTTP_PHASE_FREE);
-	count_open(conn->conns, -1);
+	http_conns_count_open(conn->conns, -1);
 	close(conn->fd);
 	conn->fd = -1;
 }
@@ -268,7 +268,6 @@ http_conn_new(struct http_conns *conns, int fd)
 	conn->state = HTTP_CONN_IDLE;
 	kept->since_ms = http_coarse_ms();
 	TAILQ_INSERT_TAIL(&conns->in_state[HTTP_CONN_IDLE], conn, in_state);
-	count_open(conns, 1);
 	if (!conns->sweeping) {
 		conns->sweeping = true;
 		evtimer_add(&conns->sweep, &second);
@@ -285,6 +284,7 @@ http_conns_add(struct http_conns *conns, int fd)
 		close(fd);
 		return -ENOMEM;
 	}
+	http_conns_count_open(conns, 1);
 	count_everywhere(conns, 1);
 	http_kept_set_phase(conn->kept, HTTP_PHASE_OPEN);
 	http_conn_read(conn); /* the first request has usually come with the connection */

@@ -17,8 +17,12 @@ void http_conn_set_state(struct http_conn *conn, enum http_conn_state state);
 /* Register for EV_READ, EV_WRITE or nothing; no system call when it is registered already, which is the usual case. */
 void http_conn_wait_for(struct http_conn *conn, short what);
 
-/* A new connection object with its entry, in state IDLE and phase FREE, in no list but that. NULL: no memory. */
+/* A new connection object with its entry, in state IDLE and phase FREE, in no list but that, and not counted yet. NULL: no
+ * memory. */
 struct http_conn *http_conn_new(struct http_conns *conns, int fd);
+
+/* Count it when it is entered, not before: a keeper counts what is entered. */
+void http_conns_count_open(struct http_conns *conns, int change);
 
 /* The last answer is written: end it with care. */
 void http_conn_finish(struct http_conn *conn);

@@ -157,6 +157,7 @@ http_conns_arrive(struct http_conns *conns, const struct channel_conn *described
 {
 	struct http_conn *conn = http_conn_new(conns, fd);
 	struct http_kept *kept;
+	bool fits;
 
 	if (!conn) {
 		close(fd);
@@ -168,7 +169,10 @@ http_conns_arrive(struct http_conns *conns, const struct channel_conn *described
 	kept->flags = described->flags;
 	kept->received = kept->consumed = kept->request_end = described->received - described->n_request;
 	kept->sent = described->sent;
-	if (!copy_request(conn, described, bytes) || !copy_answer(conn, described, bytes + described->n_request)) {
+	fits = copy_request(conn, described, bytes) && copy_answer(conn, described, bytes + described->n_request);
+	http_conns_count_open(
+	    conns, 1); /* not before it is about to be entered: until then a keeper sends the record back */
+	if (!fits) {
 		give_up(conn, described);
 		return conn;
 	}

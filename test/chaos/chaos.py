@@ -275,7 +275,10 @@ def check_rest(run):
     wait_until(lambda: len(cortexd.replicas()) == 4, "all replicas are back")
     with Scoreboard(cortexd.pid) as board:
         few = 200 if run.options.victims == "activator" else 0  # those that were on their way to one that died
-        wait_until(lambda: abs(board.connections()) <= few, "no connection is left", patience=20)
+        try:
+            wait_until(lambda: abs(board.connections()) <= few, "no connection is left", patience=20)
+        except AssertionError as e:
+            raise AssertionError(f"{e}, but {board.connections()}") from None
         wait_until(lambda: not any(slot[1] for api in (0, 1) for slot in board.slots(api)), "no replica has a connection")
         wait_until(lambda: all(slot[0] == "idle" for api in (0, 1) for slot in board.slots(api)), "all replicas are idle")
         wait_until(lambda: not board.waiting(0) and not board.waiting(1), "no queue")
