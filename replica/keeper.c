@@ -1,8 +1,8 @@
 /*
  * keeper - see keeper.h.
  *
- * In the keeper only what a copy of a single-threaded process may do is done, and no descriptor is closed: they are the
- * replica's. It works in a thread made for that, because a raw clone leaves the C library with the thread id of the
+ * In the keeper only what a copy of a single-threaded process may do is done, and no descriptor is closed while the replica
+ * lives: they are its own. It works in a thread made for that, because a raw clone leaves the C library with the thread id of the
  * parent, which is what the owner of a mutex is known by.
  */
 #include "replica/keeper.h"
@@ -141,6 +141,7 @@ send_requests_back(struct sender *sender, const struct http_memory *memory)
 	struct channel_record record;
 	int fds[CHANNEL_CONNS_MAX], r;
 
+	close(STDIN_FILENO); /* the replica may have died because there was no place for the descriptor of a request */
 	r = channel_inbox_decode(&keeper->inbox, &record, fds);
 	do {
 		if (r == 1 && record.kind == CHANNEL_REQUEST) {
@@ -148,7 +149,7 @@ send_requests_back(struct sender *sender, const struct http_memory *memory)
 			channel_release(&keeper->inbox, &record);
 		}
 		r = channel_receive(atomic_load(&keeper->channel), &keeper->inbox, &record, fds);
-	} while (r == 1 || r == -EBADMSG);
+	} while (r == 1 || r == -EBADMSG || r == -EMFILE || r == -ENOMEM);
 }
 
 unsigned

@@ -1,6 +1,7 @@
 """Predictors that do what a predictor should not, and still: an answer, a log line, the next request served."""
 import os
 import re
+import resource
 import signal
 import socket
 
@@ -530,6 +531,8 @@ def test_a_replica_without_a_descriptor_for_a_request_is_replaced(start):
     """Requests from the activator, which come with a descriptor, one after the other until one finds no place. None is lost."""
     cortexd = start(LEAK, server="log: {level: warning}")
     cortexd.expect_any_error()
+    (keeper,) = (pid for pid, title in cortexd.family().items() if title.startswith("cortexd: keeper"))
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (64, 64))  # as if the predictor had used up what both may have
     clients = [cortexd.connect() for _ in range(10)]
     for connection in clients:
         assert connection.post("/d/a", 0).status == 200
