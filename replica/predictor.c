@@ -222,7 +222,7 @@ log_preview(const struct predictor *p, const char *what, PyObject *value)
 
 /* The sample (new reference), or NULL with *answer filled. */
 static PyObject *
-decode_sample(const struct predictor *p, const struct prediction_request *request, struct prediction_answer *answer)
+decode_sample(struct predictor *p, const struct prediction_request *request, struct prediction_answer *answer)
 {
 	enum content_type type = content_type_classify(request->content_type);
 	PyObject *sample;
@@ -247,7 +247,8 @@ decode_sample(const struct predictor *p, const struct prediction_request *reques
 void
 predictor_predict(struct predictor *p, const struct prediction_request *request, struct prediction_answer *ret_answer)
 {
-	PyObject *sample, *prediction, *text;
+	PyObject *sample, *prediction;
+	struct json_text text;
 	PyObject *args[3] = {NULL};
 
 	sample = decode_sample(p, request, ret_answer);
@@ -264,13 +265,15 @@ predictor_predict(struct predictor *p, const struct prediction_request *request,
 	}
 	if (request->debug)
 		log_preview(p, "prediction", prediction);
-	text = json_encode(&p->encoder, prediction);
-	if (!text || !answer_take(ret_answer, 200, type_json, text)) {
-		if (!PyErr_Occurred())
-			PyErr_NoMemory();
+	if (json_encode(&p->encoder, prediction, &text) < 0)
 		answer_exception(p, p->conversion_failed, ret_answer, 500, type_json,
 		    "{\"error\": \"the prediction cannot be converted to JSON\"}");
-	}
+	else
+		*ret_answer = (struct prediction_answer){.status = 200,
+		    .content_type = type_json,
+		    .body = text.bytes,
+		    .body_length = text.length,
+		    .owner = text.owner};
 out:
 	Py_XDECREF(prediction);
 	Py_DECREF(sample);

@@ -44,13 +44,13 @@ struct prediction_request {
 	bool debug;               /* ?debug=true: log sample and prediction, cut to 10 elements and 500 characters */
 };
 
-/* What to answer. body is borrowed from the object that `owner` keeps alive; release with prediction_answer_done. */
+/* What to answer. body is valid until the next call of predictor_predict, and until prediction_answer_done, which must follow. */
 struct prediction_answer {
 	int status;               /* 200, 400, 406, 415, 500 */
 	const char *content_type; /* static text */
 	const char *body;
 	size_t body_length;
-	void *owner; /* a PyObject, or NULL: body is static */
+	void *owner; /* a PyObject that body is part of, or NULL: body is static, or the predictor's */
 };
 
 /* Convert the body, call predict(sample, metadata), convert the result. Always fills *ret_answer. */

@@ -111,6 +111,118 @@ refuses_what_the_standard_library_refuses(void **state UNUSED)
 	CHECK_DECODE("\xef");
 }
 
+static char *
+repeat(const char *text, size_t times, size_t *ret_length)
+{
+	size_t n = strlen(text);
+	char *all = malloc(n * times + 1);
+
+	for (size_t i = 0; i < times; i++)
+		memcpy(all + i * n, text, n);
+	all[n * times] = '\0';
+	*ret_length = n * times;
+	return all;
+}
+
+static void
+decodes_strings(void **state UNUSED)
+{
+	CHECK_DECODE("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\u007f\\u0080\\u07ff\\u0800\\uFfFf\"]");
+	CHECK_DECODE("\"\\ud83d\\ude00 \\ud83d\\u0041 \\ud83d\\ud83d\\ude00 \\ude00\\ud83d \\ud83d\"");
+	CHECK_DECODE(
+	    "\"\\ud83d\xed\xb8\x80 \xed\xa0\xbd\\ude00 \xed\xa0\xbd\xed\xb8\x80\""); /* no pairs: not all escapes */
+	CHECK_DECODE("{\"\\u0061\": \"caf\xc3\xa9\", \"a\": \"\x7f\", \"\xc3\xa9\": 1, \"\": \"\"}");
+	CHECK_DECODE("\"0123456789abcdef0123456789abcde\"");
+	CHECK_DECODE("\"0123456789abcdef0123456789abcdef\\n0123456789abcdef\xf0\x9f\x98\x80\"");
+	CHECK_DECODE("\"\\x\"");
+	CHECK_DECODE("\"\\u12\"");
+	CHECK_DECODE("\"\\u12g4\"");
+	CHECK_DECODE("\"\\ud83d\\u12g4\"");
+	CHECK_DECODE("\"\\ud83d\\u\"");
+	CHECK_DECODE("\"\\\"");
+	CHECK_DECODE("\"\\\\\\\"");
+	CHECK_DECODE("\"\\\0\"");
+	CHECK_DECODE("\"\n\"");
+	CHECK_DECODE("\"0123456789abcdef\x1f\"");
+	CHECK_DECODE("\"\xc3\\u0041\"");
+	CHECK_DECODE("\"\xe2\x82\"");
+	CHECK_DECODE("[\"a\": 1]");
+	CHECK_DECODE("{\"a\" 1}");
+	CHECK_DECODE("{\"a\": 1, }");
+	CHECK_DECODE("{\"a\": 1 \"b\": 2}");
+	CHECK_DECODE("{\"a");
+	CHECK_DECODE("{1: 2}");
+	CHECK_DECODE("[\"a]");
+}
+
+/* Each of them alone, in a list as the last bytes, and before other bytes that a digit loop could take for its own. */
+static void
+decodes_numbers(void **state UNUSED)
+{
+	static const char *const numbers[] = {"0", "-0", "-0.0", "0.0", "-0e7", "7", "-12345678", "123456789",
+	    "999999999999999999", "-999999999999999999", "1000000000000000000", "-9223372036854775808",
+	    "9223372036854775808", "18446744073709551616", "0.1", "-0.000123", "5.1", "123.456789012345678",
+	    "0.30000000000000004", "0.12345678901234567", "1234567890.1234567890", "12345678901234567890.5",
+	    "9007199254740993", "9007199254740993.0", "1e22", "1E+23", "1e-22", "123e-23", "1.5e300", "1e308",
+	    "1.8e308", "-1e309", "4.9e-324", "2e-324", "2.2250738585072011e-308", "1e99999", "1e100000", "0e100000",
+	    "-1e-100000", "1e99999999999999999999", "0.0000000000000000000000000000001",
+	    "0.00000000000000000000000000000012345678901234567890", "100000000000000000000000000000.5",
+	    "1.00000000000000011102230246251565", "00", "01", "-01", "-", "+1", ".5", "1.", "1.e5", "1e", "1e+", "1e-",
+	    "1.5e+x", "-.5", "--1", "0x10", "1_000", "1a", "12345678a", "-Infinity", "-Infinit", "Infinity",
+	    "Infinityx", "NaN", "-NaN", "tru", "true", "truefalse", "nul", "-null"};
+	char text[160];
+
+	for (size_t i = 0; i < N_ELEMENTS(numbers); i++) {
+		check_decode(numbers[i], strlen(numbers[i]));
+		snprintf(text, sizeof(text), "[%s]", numbers[i]);
+		check_decode(text, strlen(text));
+		snprintf(text, sizeof(text), "{\"a\":%s,\"b\":[%s , 12345678]}", numbers[i], numbers[i]);
+		check_decode(text, strlen(text));
+		for (size_t cut = strlen(text); cut > 0; cut--)
+			check_decode(text, cut);
+	}
+}
+
+/* A decimal point at the front of so many zeros that the exponent behind them is beyond what is counted. */
+static void
+counts_no_exponent_wrongly(void **state UNUSED)
+{
+	static const char *const exponents[] = {"e99999", "e100001", "e100002", "e300000"};
+	char *zeros, *text = NULL;
+	size_t length;
+
+	zeros = repeat("0", 100000, &length);
+	for (size_t i = 0; i < N_ELEMENTS(exponents); i++) {
+		assert_true(asprintf(&text, "[0.%s1%s]", zeros, exponents[i]) > 0);
+		check_decode(text, strlen(text));
+		free(text);
+	}
+	free(zeros);
+}
+
+/* More keys than are kept from one document to the next, long ones, and such that differ in little. */
+static void
+tells_keys_apart(void **state UNUSED)
+{
+	char *text = NULL, *before, *stars;
+	size_t length;
+
+	stars = repeat("*", 63, &length);
+	for (int i = 0; i < 3000; i++) {
+		before = text;
+		assert_true(asprintf(&text, "%s%s\"%x\": %d, \"%.*s%d\": 1", before ? before : "{", before ? ", " : "",
+				i, i, 58 + i % 6, stars, i % 100) > 0);
+		free(before);
+		if (i % 500 == 499) {
+			before = xasprintf("%s}", text);
+			check_decode(before, strlen(before));
+			free(before);
+		}
+	}
+	free(stars);
+	free(text);
+}
+
 static void
 decodes_other_encodings(void **state UNUSED)
 {
@@ -123,19 +235,6 @@ decodes_other_encodings(void **state UNUSED)
 	CHECK_DECODE("\0\0\0[\0\0\0001\0\0\0]");
 	CHECK_DECODE("\xff\xfe\0\0[\0\0\0]\0\0\0");
 	CHECK_DECODE("1\0");
-}
-
-static char *
-repeat(const char *text, size_t times, size_t *ret_length)
-{
-	size_t n = strlen(text);
-	char *all = malloc(n * times + 1);
-
-	for (size_t i = 0; i < times; i++)
-		memcpy(all + i * n, text, n);
-	all[n * times] = '\0';
-	*ret_length = n * times;
-	return all;
 }
 
 static void
@@ -177,6 +276,22 @@ refuses_numbers_with_too_many_digits(void **state UNUSED)
 	free(text);
 }
 
+/* What the encoder makes of it as a str (new reference), or NULL with an exception pending. */
+static PyObject *
+encoded(PyObject *value)
+{
+	struct json_text text;
+	PyObject *copy;
+
+	if (json_encode(&encoder, value, &text) < 0)
+		return NULL;
+	assert_null(PyErr_Occurred());
+	copy = PyUnicode_DecodeASCII(text.bytes, (Py_ssize_t)text.length, "strict");
+	assert_non_null(copy);
+	Py_XDECREF(text.owner);
+	return copy;
+}
+
 static void
 decodes_and_encodes_ten_megabytes_of_numbers(void **state UNUSED)
 {
@@ -187,7 +302,7 @@ decodes_and_encodes_ten_megabytes_of_numbers(void **state UNUSED)
 	assert_true(asprintf(&document, "[%s1]", body) > 0);
 	assert_int_equal(json_decode(&decoder, document, length + 3, &value), 0);
 	assert_int_equal(PyList_Size(value), 600001);
-	text = json_encode(&encoder, value);
+	text = encoded(value);
 	assert_non_null(text);
 	assert_string_equal(PyUnicode_AsUTF8(text), document);
 	Py_DECREF(text);
@@ -199,7 +314,7 @@ decodes_and_encodes_ten_megabytes_of_numbers(void **state UNUSED)
 static void
 check_encode(const char *expression, const char *expected)
 {
-	PyObject *value = test_eval(expression, NULL), *text = json_encode(&encoder, value);
+	PyObject *value = test_eval(expression, NULL), *text = encoded(value);
 
 	if (!text) {
 		PyErr_Print();
@@ -207,7 +322,6 @@ check_encode(const char *expression, const char *expected)
 	}
 	if (strcmp(PyUnicode_AsUTF8(text), expected) != 0)
 		fail_msg("%s: %s, expected %s", expression, PyUnicode_AsUTF8(text), expected);
-	assert_true(PyUnicode_IS_COMPACT_ASCII(text));
 	Py_DECREF(text);
 	Py_DECREF(value);
 }
@@ -224,6 +338,12 @@ encodes_what_json_knows(void **state UNUSED)
 	check_encode("__import__('decimal').Decimal('NaN')", "NaN");
 	check_encode(
 	    "[True, False, 1, -2.5, 1e300, 10**30]", "[true,false,1,-2.5,1e+300,1000000000000000000000000000000]");
+	check_encode("[1.0, -0.0, 1e16, 1e-5, 0.1 + 0.2, 2**63, -2**63, 2**63 - 1, 0]",
+	    "[1.0,-0.0,1e+16,1e-05,0.30000000000000004,9223372036854775808,-9223372036854775808,9223372036854775807,"
+	    "0]");
+	check_encode("'0123456789abcdef' + chr(127)", "\"0123456789abcdef\\u007f\"");
+	check_encode("{'\\n\u20ac': '\u20ac', '': [], '0123456789abcdef\"': ()}",
+	    "{\"\\n\\u20ac\":\"\\u20ac\",\"\":[],\"0123456789abcdef\\\"\":[]}");
 	check_encode("(1, (), [], {})", "[1,[],[],{}]");
 	check_encode("{'b': 1, 'a': {'c': [None]}}", "{\"b\":1,\"a\":{\"c\":[null]}}");
 	check_encode("{1: 1, 2.5: 2, True: 3, None: 4}", "{\"1\":3,\"2.5\":2,\"null\":4}");
@@ -262,7 +382,7 @@ encodes_what_cortex_knew(void **state UNUSED)
 static void
 check_refused(const char *expression, const char *expected)
 {
-	PyObject *value = test_eval(expression, NULL), *text = json_encode(&encoder, value);
+	PyObject *value = test_eval(expression, NULL), *text = encoded(value);
 	PyObject *describe, *exception, *texts;
 	const char *shown;
 
@@ -322,6 +442,10 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(decodes_as_the_standard_library_does),
 	    cmocka_unit_test(refuses_what_the_standard_library_refuses),
+	    cmocka_unit_test(decodes_strings),
+	    cmocka_unit_test(decodes_numbers),
+	    cmocka_unit_test(counts_no_exponent_wrongly),
+	    cmocka_unit_test(tells_keys_apart),
 	    cmocka_unit_test(decodes_other_encodings),
 	    cmocka_unit_test(refuses_deep_documents_even_when_the_predictor_raised_the_limit),
 	    cmocka_unit_test(refuses_numbers_with_too_many_digits),

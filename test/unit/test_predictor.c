@@ -594,11 +594,13 @@ look(struct predictor *predictor, const char *body)
 {
 	struct prediction_request request = {.body = body, .body_length = strlen(body)};
 	struct prediction_answer answer;
+	char text[24] = "";
 	long number;
 
 	predictor_predict(predictor, &request, &answer);
 	assert_int_equal(answer.status, 200);
-	number = strtol(answer.body, NULL, 10);
+	memcpy(text, answer.body, MIN(answer.body_length, sizeof(text) - 1));
+	number = strtol(text, NULL, 10);
 	prediction_answer_done(&answer);
 	return number;
 }
