@@ -375,7 +375,7 @@ read_number(struct reader *r)
 	if (*p == '.' && is_digit(p[1])) {
 		first = ++p;
 		is_float = true;
-		if (digits == 0) { /* 0.000123: zeros in front are none of the digits that count */
+		if (n_digits == 1 && digits == 0) { /* 0.000123: zeros in front are none of the digits that count */
 			n_digits = 0;
 			while (*p == '0')
 				p++;
