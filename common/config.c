@@ -394,8 +394,7 @@ config_parse(
 	memset(ret_errors, 0, sizeof(*ret_errors));
 	config->references = 1;
 	config->path = xstrdup(path);
-	config->server.log_format = LOG_TEXT;
-	config->server.log_level = LOG_INFO;
+	config_init_server(&config->server);
 	if (length > CONFIG_FILE_MAX) {
 		config_errors_set(ret_errors, path, "larger than 1 MiB");
 		r = -EFBIG;

@@ -20,6 +20,7 @@
 
 #define CONFIG_FILE_MAX   (1 << 20) /* bytes of cortex.yaml */
 #define CONFIG_ERRORS_MAX 100       /* more are counted, not kept */
+#define CONFIG_GPUS_MAX   256       /* of a host */
 
 enum listen_kind {
 	LISTEN_TCP,
@@ -34,12 +35,20 @@ struct listen_config {
 	char *path; /* UNIX: absolute */
 };
 
+/* What replicas may ask for in all; what is not given is what the host has. */
+struct capacity_config {
+	int64_t cpu_millicpu; /* 0: not given */
+	int64_t mem_bytes;    /* 0: not given */
+	int gpu;              /* -1: not given; at most CONFIG_GPUS_MAX */
+};
+
 struct server_config {
 	struct listen_config *listen; /* at least one; default 127.0.0.1:8888 */
 	size_t n_listen;
 	char *state_dir; /* absolute; default <folder>/.cortex */
 	enum log_format log_format;
 	enum log_level log_level;
+	struct capacity_config capacity;
 };
 
 struct predictor_config {
@@ -58,6 +67,35 @@ struct compute_config {
 	int target_cpu_utilization; /* percent of the cpu request */
 	int64_t cpu_millicpu;
 	int64_t mem_bytes; /* 0: not given */
+	int gpu;           /* devices that a replica has to itself */
+};
+
+/* How the number of replicas follows the load, between min_replicas and max_replicas. */
+struct autoscaling_config {
+	int64_t target_in_flight_milli;     /* thousandths of a request, running or waiting, per replica; 0: none */
+	int64_t window_ms;                  /* over which CPU use is averaged; default 60 s */
+	int64_t downscale_stabilization_ms; /* default 5 min */
+	int64_t upscale_stabilization_ms;   /* default 0 */
+	int tolerance_percent;              /* a deviation up to this changes nothing; default 10 */
+};
+
+/* A number of replicas, or a percentage of those that are wanted. */
+struct amount {
+	int value; /* 0 or more; a percentage is at most 100 */
+	bool is_percent;
+};
+
+/* How replicas are replaced by those of a new config. Never 0 and 0, but a percentage may come to 0 of few replicas. */
+struct update_strategy_config {
+	struct amount max_surge;       /* so many more than wanted; default 25 % */
+	struct amount max_unavailable; /* so many fewer; default 25 % */
+};
+
+/* When a replica is replaced although nothing is wrong with it. */
+struct recycle_config {
+	int64_t max_requests;  /* predictions; 0: no limit */
+	int jitter_percent;    /* each process takes up to so much off max_requests; default 10 */
+	int64_t max_mem_bytes; /* resident memory; 0: no limit */
 };
 
 struct api_config {
@@ -65,6 +103,9 @@ struct api_config {
 	char *endpoint; /* canonical: leading slash, none at the end */
 	struct predictor_config predictor;
 	struct compute_config compute;
+	struct autoscaling_config autoscaling;
+	struct update_strategy_config update_strategy;
+	struct recycle_config recycle;
 	int64_t max_body_bytes; /* requests.max_body_size */
 	int64_t timeout_ms;     /* requests.timeout: from the arrival of a request to its answer */
 	int max_queue_length;   /* requests.max_queue_length */

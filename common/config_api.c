@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/config_reader.h"
+#include "common/quantity.h"
 
 /* --- predictor, onnx, tensorflow ---------------------------------------------------------------------------------- */
 
@@ -151,18 +152,6 @@ static const struct config_map tracker_map = {.keys = tracker_keys, .n_keys = N_
 #define TIMEOUT_MS_DEFAULT   (60 * 1000)
 #define TIMEOUT_MS_MAX       (720ll * 60 * 60 * 1000)
 
-static bool
-read_gpu(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
-{
-	int gpu;
-
-	if (!config_read_int(reader, key, value, &gpu))
-		return false;
-	if (gpu > 0)
-		config_error(reader, "not supported yet");
-	return true;
-}
-
 /* Report at the key name of the map if it is there, else at the map. */
 static PRINTFLIKE(4) void report_key(
     struct config_reader *reader, const struct node *map, const char *name, const char *format, ...)
@@ -244,8 +233,8 @@ static const struct config_key compute_keys[] = {
 	.offset = offsetof(struct compute_config, cpu_millicpu),
 	.allowed = "a quantity"},
     {.name = "gpu",
-	.read = read_gpu,
-	.offset = CONFIG_NO_FIELD,
+	.read = config_read_int,
+	.offset = offsetof(struct compute_config, gpu),
 	.allowed = "a whole number, 0 or more",
 	.min = 0,
 	.max = INT_MAX},
@@ -259,25 +248,7 @@ static const struct config_key compute_keys[] = {
 static const struct config_map compute_map = {
     .keys = compute_keys, .n_keys = N_ELEMENTS(compute_keys), .check = check_compute};
 
-/* --- requests and what comes later -------------------------------------------------------------------------------- */
-
-#define DURATION_ALLOWED "a duration: 500ms, 30s, 5m or 1h"
-#define SURGE_ALLOWED    "a whole number or a percentage: 1 or 25%"
-
-static bool
-read_in_flight(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
-{
-	if ((value->kind != NODE_INTEGER && value->kind != NODE_FLOAT) || strtod(value->text, NULL) <= 0)
-		return config_wrong_type(reader, value, key->allowed);
-	return true;
-}
-
-static bool
-read_surge(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
-{
-	return value->kind == NODE_INTEGER ? config_read_int(reader, key, value, field)
-					   : config_read_percent(reader, key, value, field);
-}
+/* --- requests ----------------------------------------------------------------------------------------------------- */
 
 static const struct config_key requests_keys[] = {
     {.name = "timeout",
@@ -301,49 +272,145 @@ static const struct config_key requests_keys[] = {
 };
 static const struct config_map requests_map = {.keys = requests_keys, .n_keys = N_ELEMENTS(requests_keys)};
 
+/* --- autoscaling -------------------------------------------------------------------------------------------------- */
+
+#define WINDOW_MS_DEFAULT         (60 * 1000)
+#define WINDOW_MS_MIN             1000 /* the time between two samples */
+#define DOWNSCALE_MS_DEFAULT      (5 * 60 * 1000)
+#define STABILIZATION_MS_MAX      (60 * 60 * 1000) /* Kubernetes allows no more, too */
+#define TOLERANCE_PERCENT_DEFAULT 10
+#define STABILIZATION_ALLOWED     "a duration from 0s to 1h: 30s or 5m"
+
+/* A whole or a decimal number, kept in thousandths. */
+static bool
+read_in_flight(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	int64_t milli = 0;
+	int whole;
+
+	if (value->kind == NODE_INTEGER) {
+		if (!config_read_int(reader, key, value, &whole))
+			return false;
+		milli = whole * 1000ll;
+	} else if (value->kind != NODE_FLOAT || quantity_parse_milli(value->text, &milli) < 0 || milli <= 0 ||
+	    milli > key->max * 1000) {
+		return config_wrong_type(reader, value, key->allowed);
+	}
+	*(int64_t *)field = milli;
+	return true;
+}
+
 static const struct config_key autoscaling_keys[] = {
-    {.name = "target_in_flight", .read = read_in_flight, .offset = CONFIG_NO_FIELD, .allowed = "a number above 0"},
-    {.name = "window", .read = config_read_duration, .offset = CONFIG_NO_FIELD, .allowed = DURATION_ALLOWED},
+    {.name = "target_in_flight",
+	.read = read_in_flight,
+	.offset = offsetof(struct autoscaling_config, target_in_flight_milli),
+	.allowed = "a number above 0, at most 1000000",
+	.min = 1,
+	.max = 1000000},
+    {.name = "window",
+	.read = config_read_duration,
+	.offset = offsetof(struct autoscaling_config, window_ms),
+	.allowed = "a duration from 1s to 1h: 30s or 5m",
+	.min = WINDOW_MS_MIN,
+	.max = STABILIZATION_MS_MAX},
     {.name = "downscale_stabilization_period",
 	.read = config_read_duration,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = DURATION_ALLOWED},
+	.offset = offsetof(struct autoscaling_config, downscale_stabilization_ms),
+	.allowed = STABILIZATION_ALLOWED,
+	.min = 0,
+	.max = STABILIZATION_MS_MAX},
     {.name = "upscale_stabilization_period",
 	.read = config_read_duration,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = DURATION_ALLOWED},
-    {.name = "tolerance", .read = config_read_percent, .offset = CONFIG_NO_FIELD, .allowed = "a percentage: 10%"},
+	.offset = offsetof(struct autoscaling_config, upscale_stabilization_ms),
+	.allowed = STABILIZATION_ALLOWED,
+	.min = 0,
+	.max = STABILIZATION_MS_MAX},
+    {.name = "tolerance",
+	.read = config_read_percent,
+	.offset = offsetof(struct autoscaling_config, tolerance_percent),
+	.allowed = "a percentage from 0% to 100%",
+	.min = 0,
+	.max = 100},
 };
 static const struct config_map autoscaling_map = {.keys = autoscaling_keys, .n_keys = N_ELEMENTS(autoscaling_keys)};
 
+/* --- update_strategy ---------------------------------------------------------------------------------------------- */
+
+#define SURGE_PERCENT_DEFAULT 25
+#define SURGE_ALLOWED         "a whole number, or a percentage up to 100%: 1 or 25%"
+
+static bool
+read_amount(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const struct config_key percent = {.allowed = key->allowed, .min = 0, .max = 100};
+	struct amount amount = {.is_percent = value->kind != NODE_INTEGER};
+
+	if (!(amount.is_percent ? config_read_percent(reader, &percent, value, &amount.value)
+				: config_read_int(reader, key, value, &amount.value)))
+		return false;
+	*(struct amount *)field = amount;
+	return true;
+}
+
 static const struct config_key update_strategy_keys[] = {
     {.name = "max_surge",
-	.read = read_surge,
-	.offset = CONFIG_NO_FIELD,
+	.read = read_amount,
+	.offset = offsetof(struct update_strategy_config, max_surge),
 	.allowed = SURGE_ALLOWED,
 	.min = 0,
 	.max = INT_MAX},
     {.name = "max_unavailable",
-	.read = read_surge,
-	.offset = CONFIG_NO_FIELD,
+	.read = read_amount,
+	.offset = offsetof(struct update_strategy_config, max_unavailable),
 	.allowed = SURGE_ALLOWED,
 	.min = 0,
 	.max = INT_MAX},
 };
+
+/* No replica more and no replica fewer: none could ever be replaced. Two zeros mean that both keys are there. */
+static void
+check_update_strategy(struct config_reader *reader, const struct node *map, void *target)
+{
+	const struct update_strategy_config *strategy = target;
+
+	if (strategy->max_surge.value == 0 && strategy->max_unavailable.value == 0)
+		report_key(reader, map, "max_unavailable", "0 as max_surge is; one of them must be more than 0");
+}
+
 static const struct config_map update_strategy_map = {
-    .keys = update_strategy_keys, .n_keys = N_ELEMENTS(update_strategy_keys)};
+    .keys = update_strategy_keys, .n_keys = N_ELEMENTS(update_strategy_keys), .check = check_update_strategy};
+
+/* --- recycle ------------------------------------------------------------------------------------------------------ */
+
+#define JITTER_PERCENT_DEFAULT 10
+
+static bool
+read_max_requests(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	int max_requests;
+
+	if (!config_read_int(reader, key, value, &max_requests))
+		return false;
+	*(int64_t *)field = max_requests;
+	return true;
+}
 
 static const struct config_key recycle_keys[] = {
     {.name = "max_requests",
-	.read = config_read_int,
-	.offset = CONFIG_NO_FIELD,
+	.read = read_max_requests,
+	.offset = offsetof(struct recycle_config, max_requests),
 	.allowed = "a whole number, 1 or more",
 	.min = 1,
 	.max = INT_MAX},
-    {.name = "jitter", .read = config_read_percent, .offset = CONFIG_NO_FIELD, .allowed = "a percentage: 10%"},
+    {.name = "jitter",
+	.read = config_read_percent,
+	.offset = offsetof(struct recycle_config, jitter_percent),
+	.allowed = "a percentage from 0% to 100%",
+	.min = 0,
+	.max = 100},
     {.name = "max_mem",
 	.read = config_read_bytes,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct recycle_config, max_mem_bytes),
 	.allowed = "more than 0",
 	.min = 1,
 	.max = INT64_MAX},
@@ -492,21 +559,18 @@ static const struct config_key api_keys[] = {
     {.name = "requests", .read = config_read_map, .offset = 0, .allowed = "a map", .map = &requests_map},
     {.name = "autoscaling",
 	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct api_config, autoscaling),
 	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
 	.map = &autoscaling_map},
     {.name = "update_strategy",
 	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct api_config, update_strategy),
 	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
 	.map = &update_strategy_map},
     {.name = "recycle",
 	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct api_config, recycle),
 	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
 	.map = &recycle_map},
     {.name = "preload", .read = read_preload, .offset = CONFIG_NO_FIELD, .allowed = "none, module or init"},
 };
@@ -515,8 +579,22 @@ const struct config_map config_api_map = {.keys = api_keys, .n_keys = N_ELEMENTS
 void
 config_init_api(struct api_config *api)
 {
-	memset(api, 0, sizeof(*api));
-	api->max_queue_length = MAX_QUEUE_DEFAULT; /* 0 means something */
+	/* Where 0 means something, the default is there before the keys are read. */
+	*api = (struct api_config){
+	    .autoscaling =
+		{
+		    .window_ms = WINDOW_MS_DEFAULT,
+		    .downscale_stabilization_ms = DOWNSCALE_MS_DEFAULT,
+		    .tolerance_percent = TOLERANCE_PERCENT_DEFAULT,
+		},
+	    .update_strategy =
+		{
+		    .max_surge = {SURGE_PERCENT_DEFAULT, true},
+		    .max_unavailable = {SURGE_PERCENT_DEFAULT, true},
+		},
+	    .recycle.jitter_percent = JITTER_PERCENT_DEFAULT,
+	    .max_queue_length = MAX_QUEUE_DEFAULT,
+	};
 }
 
 void

@@ -311,16 +311,21 @@ config_read_duration(struct config_reader *reader, const struct config_key *key,
 }
 
 bool
-config_read_percent(
-    struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+config_read_percent(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
 {
 	const char *text = config_text(reader, value, key->allowed);
 	size_t n_digits = text ? strspn(text, "0123456789") : 0;
+	int64_t percent;
 
 	if (!text)
 		return false;
 	if (n_digits == 0 || n_digits > 9 || strcmp(text + n_digits, "%") != 0)
 		return config_wrong_type(reader, value, key->allowed);
+	percent = strtoll(text, NULL, 10);
+	if (percent < key->min || percent > key->max)
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(int *)field = (int)percent;
 	return true;
 }
 

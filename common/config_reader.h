@@ -129,7 +129,7 @@ config_read_fn config_read_choice;   /* key->allowed lists the words; no field *
 config_read_fn config_read_cpu;      /* int64_t: millicores, more than 0 */
 config_read_fn config_read_bytes;    /* int64_t: key->min to key->max */
 config_read_fn config_read_duration; /* int64_t: milliseconds, key->min to key->max (0: no limit) */
-config_read_fn config_read_percent;
+config_read_fn config_read_percent;  /* int: key->min to key->max */
 
 /* Which key that node does not have yet did somebody mean who wrote word in it? NULL when none is near.
  * (config_suggest.c) */
@@ -155,6 +155,7 @@ config_read_fn config_read_listen;   /* struct server_config (config_listen.c) *
 config_read_fn config_read_metadata; /* char *: JSON text (config_metadata.c) */
 
 /* Set what a resource leaves open; release what it holds. */
+void config_init_server(struct server_config *server); /* before its keys are read */
 void config_default_listen(struct server_config *server);
 void config_listen_done(struct server_config *server);
 void config_init_api(struct api_config *api); /* before its keys are read */

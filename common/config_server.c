@@ -90,19 +90,22 @@ static const struct config_key log_keys[] = {
 static const struct config_map log_map = {.keys = log_keys, .n_keys = N_ELEMENTS(log_keys)};
 
 static const struct config_key capacity_keys[] = {
-    {.name = "cpu", .read = config_read_cpu, .offset = CONFIG_NO_FIELD, .allowed = "a quantity"},
+    {.name = "cpu",
+	.read = config_read_cpu,
+	.offset = offsetof(struct capacity_config, cpu_millicpu),
+	.allowed = "a quantity"},
     {.name = "mem",
 	.read = config_read_bytes,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct capacity_config, mem_bytes),
 	.allowed = "more than 0",
 	.min = 1,
 	.max = INT64_MAX},
     {.name = "gpu",
 	.read = config_read_int,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = "a whole number, 0 or more",
+	.offset = offsetof(struct capacity_config, gpu),
+	.allowed = "a whole number from 0 to 256",
 	.min = 0,
-	.max = INT_MAX},
+	.max = CONFIG_GPUS_MAX},
 };
 static const struct config_map capacity_map = {.keys = capacity_keys, .n_keys = N_ELEMENTS(capacity_keys)};
 
@@ -129,9 +132,17 @@ static const struct config_key server_keys[] = {
 	.flags = CONFIG_NOT_YET},
     {.name = "capacity",
 	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct server_config, capacity),
 	.allowed = "a map",
-	.map = &capacity_map,
-	.flags = CONFIG_NOT_YET},
+	.map = &capacity_map},
 };
 const struct config_map config_server_map = {.keys = server_keys, .n_keys = N_ELEMENTS(server_keys)};
+
+void
+config_init_server(struct server_config *server)
+{
+	memset(server, 0, sizeof(*server));
+	server->log_format = LOG_TEXT;
+	server->log_level = LOG_INFO;
+	server->capacity.gpu = -1; /* 0 means something */
+}

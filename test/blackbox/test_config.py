@@ -63,7 +63,7 @@ def test_what_is_commented_out_in_the_annotated_example_is_known_but_not_support
     result = cortexd("-t", "-c", "cortex.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert "unknown key" not in result.stderr
-    for key in ("onnx", "tensorflow", "tracker", "autoscaling", "update_strategy", "recycle", "admin", "user", "capacity"):
+    for key in ("onnx", "tensorflow", "tracker", "admin", "user"):
         assert re.search(rf"\b{key}\b.*(not supported yet|exactly one)", result.stderr), f"{key}: {result.stderr}"
 
 
@@ -102,6 +102,11 @@ GOOD = [
         for mem in "1 128974848 129e6 129M 123Mi 1Gi 2G 1K 1k 1Ki 1.5Gi 1T 1Ti 128974848000m".split()
     ),
     api("compute: {mem: null, gpu: 0}"),
+    api("compute: {gpu: 2}"),
+    api("autoscaling: {target_in_flight: 0.5, window: 1s, tolerance: 0%, upscale_stabilization_period: 0s}"),
+    api("update_strategy: {max_surge: 0, max_unavailable: 100%}"),
+    api("recycle: {max_requests: 1, jitter: 0%, max_mem: 1}"),
+    API + "- kind: server\n  capacity: {cpu: 1500m, mem: 1Gi, gpu: 0}\n",
     api("requests: {max_body_size: 1Mi, timeout: 1500ms, max_queue_length: 0}"),
     API + "- kind: api\n  name: b\n  predictor: {path: predictor.py}\n",
     api("preload: none"),
@@ -151,9 +156,11 @@ BAD_ROWS = [
     (api("compute: {target_cpu_utilization: 101}"), [r"4:13: .*target_cpu_utilization"]),
     *((api(f"compute: {{cpu: {cpu}}}"), [r"4:13: .*compute.cpu: "]) for cpu in ("0", "-1", "abc", "1x", "''", "1 0", "[1]")),
     *((api(f"compute: {{mem: {mem}}}"), [r"4:13: .*compute.mem: "]) for mem in ("0", "-1", "1XB", "1kib", "1e", "{a: 1}")),
-    (api("compute: {gpu: 1}"), [r"4:13: .*compute.gpu: not supported yet"]),
     (api("compute: {gpu: -1}"), [r"4:13: .*compute.gpu: found .*-1"]),
     (api("compute: {gpu: 0.5}"), [r"4:13: .*compute.gpu: found .*0.5"]),
+    (api("autoscaling: {window: 0s}"), [r"4:17: .*autoscaling.window: .*1s to 1h"]),
+    (api("update_strategy: {max_surge: 0, max_unavailable: 0}"), [r"4:35: .*max_unavailable: .*more than 0"]),
+    (api("recycle: {max_requests: 0}"), [r"4:13: .*recycle.max_requests: found .*0"]),
     (api("comptue: {}"), [r'4:3: .*comptue: unknown key; did you mean "compute"\?']),
     (api("name: b"), [r"4:3: .*duplicate key"]),
     (API + "---\n" + API, [r"4:1: .*document"]),

@@ -154,6 +154,22 @@ defaults_fill_what_is_left_out(UNUSED void **state)
 	assert_int_equal(api->compute.cpu_millicpu, 200);
 	assert_int_equal(api->compute.mem_bytes, 0);
 	assert_int_equal(api->max_body_bytes, 32 << 20);
+	assert_int_equal(api->compute.gpu, 0);
+	assert_int_equal(api->autoscaling.target_in_flight_milli, 0);
+	assert_int_equal(api->autoscaling.window_ms, 60000);
+	assert_int_equal(api->autoscaling.downscale_stabilization_ms, 300000);
+	assert_int_equal(api->autoscaling.upscale_stabilization_ms, 0);
+	assert_int_equal(api->autoscaling.tolerance_percent, 10);
+	assert_int_equal(api->update_strategy.max_surge.value, 25);
+	assert_true(api->update_strategy.max_surge.is_percent);
+	assert_int_equal(api->update_strategy.max_unavailable.value, 25);
+	assert_true(api->update_strategy.max_unavailable.is_percent);
+	assert_int_equal(api->recycle.max_requests, 0);
+	assert_int_equal(api->recycle.jitter_percent, 10);
+	assert_int_equal(api->recycle.max_mem_bytes, 0);
+	assert_int_equal(config->server.capacity.cpu_millicpu, 0);
+	assert_int_equal(config->server.capacity.mem_bytes, 0);
+	assert_int_equal(config->server.capacity.gpu, -1);
 	config_unref(config);
 }
 
@@ -169,13 +185,18 @@ every_value_arrives(UNUSED void **state)
 	config = parse_good("- kind: server\n"
 			    "  listen: [\"[::1]:80\", unix:run/http.sock, \"*:0\"]\n"
 			    "  state_dir: ../state/./x\n"
-			    "  log: {format: json, level: debug}\n" API "    python_path: lib/\n"
+			    "  log: {format: json, level: debug}\n"
+			    "  capacity: {cpu: 1.5, mem: 2Gi, gpu: 0}\n" API "    python_path: lib/\n"
 			    "    metadata: {a: 1}\n"
 			    "    env: {PATH: /bin, N: 010, B: True, F: 1e3, _x1: '', Y: yes}\n"
 			    "  endpoint: a.b/C-d_/\n"
 			    "  compute: {min_replicas: 2, init_replicas: 0x3, max_replicas: 4, cpu: 1.5, mem: 1Gi,\n"
-			    "    target_cpu_utilization: 100, gpu: 0}\n"
+			    "    target_cpu_utilization: 100, gpu: 2}\n"
 			    "  requests: {max_body_size: 1Gi}\n"
+			    "  autoscaling: {target_in_flight: 1.5, window: 90s, downscale_stabilization_period: 1h,\n"
+			    "    upscale_stabilization_period: 500ms, tolerance: 0%}\n"
+			    "  update_strategy: {max_surge: 3, max_unavailable: 0%}\n"
+			    "  recycle: {max_requests: 1000, jitter: 100%, max_mem: 3Gi}\n"
 			    "  preload: none\n"
 			    "- kind: deployment\n"
 			    "  name: 2flowers\n");
@@ -213,7 +234,69 @@ every_value_arrives(UNUSED void **state)
 	assert_int_equal(api->compute.mem_bytes, 1 << 30);
 	assert_int_equal(api->compute.target_cpu_utilization, 100);
 	assert_int_equal(api->max_body_bytes, 1 << 30);
+	assert_int_equal(api->compute.gpu, 2);
+	assert_int_equal(api->autoscaling.target_in_flight_milli, 1500);
+	assert_int_equal(api->autoscaling.window_ms, 90000);
+	assert_int_equal(api->autoscaling.downscale_stabilization_ms, 3600000);
+	assert_int_equal(api->autoscaling.upscale_stabilization_ms, 500);
+	assert_int_equal(api->autoscaling.tolerance_percent, 0);
+	assert_int_equal(api->update_strategy.max_surge.value, 3);
+	assert_false(api->update_strategy.max_surge.is_percent);
+	assert_int_equal(api->update_strategy.max_unavailable.value, 0);
+	assert_true(api->update_strategy.max_unavailable.is_percent);
+	assert_int_equal(api->recycle.max_requests, 1000);
+	assert_int_equal(api->recycle.jitter_percent, 100);
+	assert_int_equal(api->recycle.max_mem_bytes, 3ll << 30);
+	assert_int_equal(config->server.capacity.cpu_millicpu, 1500);
+	assert_int_equal(config->server.capacity.mem_bytes, 2ll << 30);
+	assert_int_equal(config->server.capacity.gpu, 0);
 	config_unref(config);
+}
+
+static void
+targets_in_flight_are_exact(UNUSED void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t milli;
+	} examples[] = {{"1", 1000}, {"0x10", 16000}, {"1000000", 1000000000}, {"0.001", 1}, {"1e6", 1000000000},
+	    {".5", 500}, {"2.", 2000}, {"1.0001", 1001}};
+	static const char *const bad[] = {
+	    "0", "0.0", "-1", "-0.5", "1000001", "1000000.001", "1e30", ".inf", ".nan", "\"2\"", "500m", "[1]"};
+	char text[256];
+
+	for (size_t i = 0; i < N_ELEMENTS(examples); i++) {
+		struct config *config;
+
+		snprintf(text, sizeof(text), API "  autoscaling: {target_in_flight: %s}\n", examples[i].text);
+		config = parse_good(text);
+		assert_int_equal(config->apis[0].autoscaling.target_in_flight_milli, examples[i].milli);
+		config_unref(config);
+	}
+	for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
+		snprintf(text, sizeof(text), API "  autoscaling: {target_in_flight: %s}\n", bad[i]);
+		assert_bad(text, "autoscaling.target_in_flight: found ");
+	}
+}
+
+/* What could not be replaced is refused, whichever way zero is written; one zero is fine, beside a default as well. */
+static void
+an_update_must_be_possible(UNUSED void **state)
+{
+	static const char *const good[] = {"max_surge: 0", "max_unavailable: 0", "max_surge: 0, max_unavailable: 1",
+	    "max_surge: 1%, max_unavailable: 0%", "max_surge: 0, max_unavailable: null"};
+	static const char *const bad[] = {"max_surge: 0, max_unavailable: 0", "max_surge: 0%, max_unavailable: 0",
+	    "max_surge: 0, max_unavailable: 0%"};
+	char text[256];
+
+	for (size_t i = 0; i < N_ELEMENTS(good); i++) {
+		snprintf(text, sizeof(text), API "  update_strategy: {%s}\n", good[i]);
+		config_unref(parse_good(text));
+	}
+	for (size_t i = 0; i < N_ELEMENTS(bad); i++) {
+		snprintf(text, sizeof(text), API "  update_strategy: {%s}\n", bad[i]);
+		assert_bad(text, "update_strategy.max_unavailable: 0 as max_surge is");
+	}
 }
 
 static void
@@ -222,11 +305,15 @@ nothing_means_the_default(UNUSED void **state)
 	struct config *config = parse_good("- kind: server\n  listen:\n  state_dir: ~\n  admin: null\n  log:\n" API
 					   "    model: null\n    python_path:\n    metadata:\n    env:\n"
 					   "  endpoint:\n  onnx:\n  tracker: ~\n  compute: {cpu: , mem: null}\n"
-					   "  requests:\n  autoscaling:\n");
+					   "  requests:\n  autoscaling: {target_in_flight: null, window: ~}\n"
+					   "  update_strategy: {max_surge: null}\n  recycle: {jitter: null}\n");
 
 	assert_int_equal(config->server.n_listen, 1);
 	assert_int_equal(config->apis[0].compute.cpu_millicpu, 200);
 	assert_string_equal(config->apis[0].predictor.metadata_json, "{}");
+	assert_int_equal(config->apis[0].autoscaling.window_ms, 60000);
+	assert_int_equal(config->apis[0].update_strategy.max_surge.value, 25);
+	assert_int_equal(config->apis[0].recycle.jitter_percent, 10);
 	config_unref(config);
 }
 
@@ -852,7 +939,7 @@ the_annotated_file_is_valid_with_and_without_its_comments(UNUSED void **state)
 	assert_int_equal(file_read_all(path, CONFIG_FILE_MAX, &text, NULL), 0);
 	uncomment(text);
 	assert_int_equal(config_parse(path, text, strlen(text), &config, &errors), -EINVAL);
-	assert_true(errors.n_lines > 10);
+	assert_true(errors.n_lines > 5);
 	for (size_t i = 0; i < errors.n_lines; i++) {
 		if (!strstr(errors.lines[i], "not supported yet") &&
 		    !strstr(errors.lines[i], "given beside predictor") &&
@@ -870,6 +957,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(defaults_fill_what_is_left_out),
 	    TEST(every_value_arrives),
+	    TEST(targets_in_flight_are_exact),
+	    TEST(an_update_must_be_possible),
 	    TEST(nothing_means_the_default),
 	    TEST(init_starts_at_min),
 	    TEST(aliases_serve_several_keys),
