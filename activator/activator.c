@@ -25,26 +25,32 @@
 #define FLUSH_US         100000 /* how long a status line may wait for company */
 #define DISARM_US        20000  /* how long the listeners are waited for after a replica can do it again */
 #define RECORDS_PER_TURN 16
-#define STOP_AGAIN_MS    1000 /* a signal sooner than this after the first is the same one */
+#define BODY_MAX \
+	(1ull << 30)       /* of requests.max_body_size of any api, after any reload; only what is used takes memory */
+#define STOP_AGAIN_MS 1000 /* a signal sooner than this after the first is the same one */
 
 /* ---- requests ---- */
+
+static bool
+has_ready_replica(const struct api *api)
+{
+	const struct peer *peer;
+
+	TAILQ_FOREACH (peer, &api->peers, in_api) {
+		enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
+
+		if (state != REPLICA_DEAD && state != REPLICA_STARTING && state != REPLICA_DRAINING)
+			return true;
+	}
+	return false;
+}
 
 bool
 activator_is_ready(const struct activator *activator)
 {
-	for (size_t i = 0; i < activator->n_apis; i++) {
-		const struct peer *peer;
-		bool ready = false;
-
-		TAILQ_FOREACH (peer, &activator->apis[i].peers, in_api) {
-			enum replica_state state = (enum replica_state)atomic_load(&peer->slot->state);
-
-			ready = ready ||
-			    (state != REPLICA_DEAD && state != REPLICA_STARTING && state != REPLICA_DRAINING);
-		}
-		if (!ready)
+	for (size_t i = 0; i < activator->n_apis; i++)
+		if (activator->apis[i] && activator->apis[i]->config.routed && !has_ready_replica(activator->apis[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -62,7 +68,7 @@ activator_log_answer(struct activator *activator, const struct api *api, int sta
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
-	log_prediction(status, api->config->endpoint, clock_ns() - arrival_ns);
+	log_prediction(status, api->config.endpoint, clock_ns() - arrival_ns);
 	if (activator->flush_armed)
 		return;
 	activator->flush_armed = true;
@@ -72,7 +78,7 @@ activator_log_answer(struct activator *activator, const struct api *api, int sta
 static struct api *
 api_of(struct activator *activator, const struct http_conn *conn)
 {
-	return &activator->apis[conn->route.api];
+	return activator->apis[conn->route.api];
 }
 
 static uint64_t
@@ -84,7 +90,7 @@ on_head(struct http_conn *conn, void *arg)
 	conn->route = http_route_find(&activator->routes, http_conn_bytes(conn) + target.offset, target.length);
 	if (conn->route.kind != HTTP_ROUTE_API)
 		return HTTP_OTHER_BODY_MAX;
-	return (uint64_t)api_of(activator, conn)->config->max_body_bytes;
+	return (uint64_t)api_of(activator, conn)->config.max_body_bytes;
 }
 
 static void
@@ -191,6 +197,59 @@ activator_sweep(struct activator *activator)
 		http_listener_sweep(&activator->listeners[i]);
 }
 
+static void
+make_listeners(struct activator *activator, const int *fds, int n)
+{
+	activator->n_listeners = n;
+	activator->listeners = xcalloc((size_t)n, sizeof(*activator->listeners));
+	for (int i = 0; i < n; i++) {
+		struct http_listener *listener = &activator->listeners[i];
+
+		http_listener_init(listener, activator->base, activator->epoll_fd, fds[i]);
+		listener->on_accept = on_accept;
+		listener->may_accept = may_accept;
+		listener->on_fatal = on_fatal;
+		listener->arg = activator;
+	}
+}
+
+static void
+close_listeners(struct activator *activator)
+{
+	for (int i = 0; i < activator->n_listeners; i++)
+		fd_close(&activator->listeners[i].fd);
+}
+
+/*
+ * One of the listeners that a reload has led to. Once all are there they replace the present ones. What has connected to one
+ * that goes is accepted first; replicas that still have it do so as well.
+ */
+static void
+take_listener(struct activator *activator, uint32_t number, uint32_t n, int fd)
+{
+	if (activator->stopping || number >= n || n > ACTIVATOR_LISTENERS_MAX ||
+	    (number > 0 && number != activator->n_next_listeners)) {
+		close(fd);
+		return;
+	}
+	while (number == 0 && activator->n_next_listeners > 0)
+		close(activator->next_listeners[--activator->n_next_listeners]);
+	activator->next_listeners = xrealloc(activator->next_listeners, n, sizeof(int));
+	activator->next_listeners[activator->n_next_listeners++] = fd;
+	if (activator->n_next_listeners < n)
+		return;
+	activator_sweep(activator);
+	evtimer_del(&activator->disarm);
+	arm(activator, false);
+	for (int i = 0; i < activator->n_listeners; i++)
+		evtimer_del(&activator->listeners[i].sweep);
+	close_listeners(activator);
+	free(activator->listeners);
+	make_listeners(activator, activator->next_listeners, (int)n);
+	activator->n_next_listeners = 0;
+	activator_consider_listening(activator);
+}
+
 /* ---- stopping ---- */
 
 static void
@@ -204,8 +263,7 @@ stop(struct activator *activator, const char *why)
 	evtimer_del(&activator->disarm);
 	arm(activator, false);
 	activator->stopping = true;
-	for (int i = 0; i < activator->n_listeners; i++)
-		fd_close(&activator->listeners[i].fd);
+	close_listeners(activator);
 }
 
 /*
@@ -262,6 +320,10 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		r = record_receive(ACTIVATOR_FD_CONTROL, &record);
 		if (r == 1 && record.kind == RECORD_PEER)
 			peer_add(activator, record.numbers[0], record.fd);
+		else if (r == 1 && record.kind == RECORD_APIS)
+			apis_receive(activator, record.fd);
+		else if (r == 1 && record.kind == RECORD_LISTENER)
+			take_listener(activator, record.numbers[0], record.numbers[1], record.fd);
 		else if (r == 1 && record.kind == RECORD_DRAIN)
 			stop(activator, "told by the supervisor");
 		else if (r == 1)
@@ -286,7 +348,8 @@ is_over(struct activator *activator)
 	if (activator->n_peers > 0)
 		return false;
 	for (size_t i = 0; i < activator->n_apis; i++)
-		queue_refuse_all(&activator->apis[i]);
+		if (activator->apis[i])
+			queue_refuse_all(activator->apis[i]);
 	http_conns_close_idle(&activator->conns);
 	return activator->conns.n_open == 0;
 }
@@ -309,41 +372,16 @@ read_start(struct activator *activator, struct error *err)
 	return r;
 }
 
+/* Those that it was started with. */
 static void
-make_apis(struct activator *activator)
+make_first_listeners(struct activator *activator)
 {
-	activator->n_apis = activator->start.n_apis;
-	activator->apis = xcalloc(activator->n_apis, sizeof(*activator->apis));
-	for (unsigned i = 0; i < activator->n_apis; i++) {
-		queue_init(&activator->apis[i], activator, i);
-		http_routes_add(&activator->routes, activator->start.apis[i].endpoint, i);
-	}
-}
+	int *fds = xcalloc((size_t)activator->start.n_listeners, sizeof(*fds));
 
-static void
-make_listeners(struct activator *activator)
-{
-	activator->n_listeners = activator->start.n_listeners;
-	activator->listeners = xcalloc((size_t)activator->n_listeners, sizeof(*activator->listeners));
-	for (int i = 0; i < activator->n_listeners; i++) {
-		struct http_listener *listener = &activator->listeners[i];
-
-		http_listener_init(listener, activator->base, activator->epoll_fd, ACTIVATOR_FD_LISTENER + i);
-		listener->on_accept = on_accept;
-		listener->may_accept = may_accept;
-		listener->on_fatal = on_fatal;
-		listener->arg = activator;
-	}
-}
-
-static uint64_t
-largest_body(const struct activator *activator)
-{
-	int64_t largest = HTTP_OTHER_BODY_MAX;
-
-	for (size_t i = 0; i < activator->start.n_apis; i++)
-		largest = MAX(largest, activator->start.apis[i].max_body_bytes);
-	return (uint64_t)largest;
+	for (int i = 0; i < activator->start.n_listeners; i++)
+		fds[i] = ACTIVATOR_FD_LISTENER + i;
+	make_listeners(activator, fds, activator->start.n_listeners);
+	free(fds);
 }
 
 int
@@ -366,16 +404,16 @@ activator_init(struct activator *activator, struct error *err)
 	activator->max_conns = http_connection_limit();
 	r = http_event_base_new(&activator->base, &activator->epoll_fd, err);
 	if (r == 0)
-		r = http_memory_init(&activator->memory, activator->max_conns + HTTP_RESERVED_FDS,
-		    HTTP_REQUEST_MAX(largest_body(activator)), err);
+		r = http_memory_init(
+		    &activator->memory, activator->max_conns + HTTP_RESERVED_FDS, HTTP_REQUEST_MAX(BODY_MAX), err);
 	if (r == 0)
 		r = http_conns_init(&activator->conns, activator->base, &activator->memory, &callbacks, activator, err);
 	if (r < 0)
 		return r;
 	activator->conns.n_everywhere = &activator->scoreboard->connections;
 	activator->conns.watches_requests = true;
-	make_apis(activator);
-	make_listeners(activator);
+	apis_apply(activator, &activator->start);
+	make_first_listeners(activator);
 	evtimer_assign(&activator->disarm, activator->base, on_disarm_cb, activator);
 	evtimer_assign(&activator->flush, activator->base, on_flush_cb, activator);
 	event_assign(

@@ -9,7 +9,8 @@
  *
  * C only: no Python in this address space. One thread, one loop; it never blocks.
  *
- * activator.c is the loop, routing and the way out; queue.c the requests of one api; peer.c the channel to one replica.
+ * activator.c is the loop and the way out; apis.c which apis there are; queue.c the requests of one api; peer.c the channel to
+ * one replica.
  */
 #ifndef ACTIVATOR_ACTIVATOR_H
 #define ACTIVATOR_ACTIVATOR_H
@@ -28,7 +29,8 @@ struct activator;
 /* The replicas of an api, and those of its requests that wait. */
 struct api {
 	struct activator *activator;
-	const struct activator_api *config;
+	struct activator_api config;
+	bool listed; /* while the apis of a reload are taken over: among them */
 	struct scoreboard_api *words;
 	TAILQ_HEAD(, peer) peers;
 	struct http_conn_list queue; /* complete requests, the oldest first, by in_pending */
@@ -69,12 +71,14 @@ struct activator {
 	struct http_routes routes;
 	struct http_listener *listeners;
 	int n_listeners;
+	int *next_listeners; /* descriptors of those after a reload, until all have come */
+	uint32_t n_next_listeners;
 	bool armed;          /* the listeners */
 	struct event disarm; /* pending while replicas can accept again */
 	unsigned max_conns;
 
 	struct activator_start start;
-	struct api *apis; /* by their numbers */
+	struct api **apis; /* by their numbers; NULL: none has it */
 	size_t n_apis;
 	unsigned n_peers, n_out;
 	struct channel_inbox inbox;
@@ -110,9 +114,22 @@ void activator_sweep(struct activator *activator);
 /* A line "<status> POST <endpoint> <ms since arrival>" for a request that was answered here. */
 void activator_log_answer(struct activator *activator, const struct api *api, int status, int64_t arrival_ns);
 
+/* ---- apis.c ---- */
+
+/* These are the apis from now on. Takes their texts out of *start. */
+void apis_apply(struct activator *activator, struct activator_start *start);
+
+/* The same, with a record APIS; takes the descriptor over. */
+void apis_receive(struct activator *activator, int fd);
+
+/* Requests that wait for an api that is not routed any more go where they belong; those that belong nowhere get a 404, if it has
+ * no replicas either. */
+void apis_route_queue(struct api *api);
+
 /* ---- queue.c ---- */
 
 void queue_init(struct api *api, struct activator *activator, unsigned number);
+void queue_done(struct api *api); /* it must be empty */
 
 /* A complete request. It is refused a moment later if there are too many. */
 void queue_add(struct api *api, struct http_conn *conn);
@@ -125,6 +142,11 @@ void queue_dispatch(struct api *api);
 
 /* 503 for all of them. */
 void queue_refuse_all(struct api *api);
+
+/* Take all requests out, into an empty list; put one back, or into another queue, without any of the limits, and without looking
+ * for a replica. */
+void queue_take_all(struct api *api, struct http_conn_list *ret_all);
+void queue_put(struct api *api, struct http_conn *conn);
 
 /* ---- peer.c ---- */
 

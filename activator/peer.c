@@ -61,11 +61,14 @@ end_peer(struct peer *peer, bool bad)
 	TAILQ_REMOVE(&api->peers, peer, in_api);
 	if (record_send_numbers(ACTIVATOR_FD_CONTROL, RECORD_GONE, peer->slot_number, bad, -1) < 0)
 		log_debug("the supervisor cannot be told");
-	log_debug("replica %s/%u: channel ended", api->config->name, peer->slot->replica);
+	log_debug("replica %s/%u: channel ended", api->config.name, peer->slot->replica);
 	free(peer);
 	activator_consider_listening(activator);
 	activator_sweep(activator);
-	queue_dispatch(api);
+	if (!api->config.routed && TAILQ_EMPTY(&api->peers))
+		apis_route_queue(api);
+	else
+		queue_dispatch(api);
 }
 
 static void
@@ -79,7 +82,7 @@ take_connections(struct peer *peer, const struct channel_record *record, const i
 
 		if (!http_is_stream_socket(fds[i])) { /* the predictor has closed it, and opened something else */
 			log_warning("replica %s/%u: lost a connection, whose descriptor is something else now",
-			    peer->api->config->name, peer->slot->replica);
+			    peer->api->config.name, peer->slot->replica);
 			close(fds[i]);
 			atomic_fetch_sub(&activator->scoreboard->connections, 1);
 			bytes += conn->n_request + conn->n_answer;
@@ -91,8 +94,8 @@ take_connections(struct peer *peer, const struct channel_record *record, const i
 		bytes += conn->n_request + conn->n_answer;
 		if (conn->state != CHANNEL_CONN_FAILED)
 			continue;
-		log_warning("500 POST %s: replica %s/%u died while it ran this prediction", peer->api->config->endpoint,
-		    peer->api->config->name, peer->slot->replica);
+		log_warning("500 POST %s: replica %s/%u died while it ran this prediction", peer->api->config.endpoint,
+		    peer->api->config.name, peer->slot->replica);
 		activator_log_answer(activator, peer->api, 500, conn->since_ms * 1000000);
 	}
 }
@@ -147,11 +150,11 @@ on_channel_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 			activator_sweep(activator);
 		queue_dispatch(peer->api);
 	} else if (r == -EMFILE || r == -ENOMEM) {
-		log_error("replica %s/%u: lost what it handed over: %s", peer->api->config->name, peer->slot->replica,
+		log_error("replica %s/%u: lost what it handed over: %s", peer->api->config.name, peer->slot->replica,
 		    strerror(-r));
 	} else if (r != -EAGAIN) {
 		if (r < 0)
-			log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config->name,
+			log_error("replica %s/%u: bad record on its channel; ending it", peer->api->config.name,
 			    peer->slot->replica);
 		end_peer(peer, r < 0);
 	}
@@ -164,7 +167,7 @@ peer_add(struct activator *activator, uint32_t slot_number, int channel)
 	uint32_t api = *(volatile uint32_t *)&slot->api; /* once: replicas can write to it */
 	struct peer *peer;
 
-	if (slot_number >= SCOREBOARD_SLOTS_MAX || api >= activator->n_apis) {
+	if (slot_number >= SCOREBOARD_SLOTS_MAX || api >= activator->n_apis || !activator->apis[api]) {
 		log_error("a replica in slot %u of api %u, which there is not", slot_number, api);
 		close(channel);
 		if (record_send_numbers(ACTIVATOR_FD_CONTROL, RECORD_GONE, slot_number, true, -1) < 0)
@@ -172,7 +175,7 @@ peer_add(struct activator *activator, uint32_t slot_number, int channel)
 		return;
 	}
 	peer = xcalloc(1, sizeof(*peer));
-	peer->api = &activator->apis[api];
+	peer->api = activator->apis[api];
 	peer->slot = slot;
 	peer->slot_number = slot_number;
 	peer->channel = channel;
@@ -222,7 +225,7 @@ peer_send(struct peer *peer, struct http_conn *conn)
 	if (r == -EPIPE) {
 		peer->broken = true;
 	} else {
-		log_warning("replica %s/%u: cannot send it a request now: %s", peer->api->config->name,
+		log_warning("replica %s/%u: cannot send it a request now: %s", peer->api->config.name,
 		    peer->slot->replica, strerror(-r));
 		peer->owed = true;
 	}

@@ -105,7 +105,7 @@ arm_expire(struct api *api)
 		evtimer_del(&api->expire);
 		return;
 	}
-	wait_us = (head->kept->arrival_ns - clock_ns()) / 1000 + api->config->timeout_ms * 1000 + 1000;
+	wait_us = (head->kept->arrival_ns - clock_ns()) / 1000 + api->config.timeout_ms * 1000 + 1000;
 	wait_us = MAX(MIN(wait_us, api->try_again ? TRY_AGAIN_US : INT64_MAX), 0);
 	wait = (struct timeval){.tv_sec = wait_us / 1000000, .tv_usec = wait_us % 1000000};
 	evtimer_add(&api->expire, &wait);
@@ -141,9 +141,9 @@ on_expire_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	char json[128];
 
 	snprintf(json, sizeof(json), "{\"error\": \"no replica was free within %g s\"}",
-	    (double)api->config->timeout_ms / 1000);
+	    (double)api->config.timeout_ms / 1000);
 	while (
-	    (head = TAILQ_FIRST(&api->queue)) && head->kept->arrival_ns + api->config->timeout_ms * 1000000 <= now_ns) {
+	    (head = TAILQ_FIRST(&api->queue)) && head->kept->arrival_ns + api->config.timeout_ms * 1000000 <= now_ns) {
 		take_out(api, head);
 		answer(api, head, 504, json, NULL);
 	}
@@ -155,7 +155,7 @@ arm_overflow(struct api *api)
 {
 	static const struct timeval moment = {0, OVERFLOW_NS / 1000};
 
-	if (api->n_queued > (unsigned)api->config->max_queue_length && !evtimer_pending(&api->overflow, NULL))
+	if (api->n_queued > (unsigned)api->config.max_queue_length && !evtimer_pending(&api->overflow, NULL))
 		evtimer_add(&api->overflow, &moment);
 }
 
@@ -164,7 +164,7 @@ static void
 on_overflow_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct api *api = arg;
-	unsigned max = (unsigned)api->config->max_queue_length, n = api->n_queued > max ? api->n_queued - max : 0;
+	unsigned max = (unsigned)api->config.max_queue_length, n = api->n_queued > max ? api->n_queued - max : 0;
 	struct http_conn *conn = TAILQ_LAST(&api->queue, http_conn_list), *before;
 	struct http_conn_list refused = TAILQ_HEAD_INITIALIZER(refused);
 	int64_t now_ns = clock_ns();
@@ -190,13 +190,35 @@ void
 queue_init(struct api *api, struct activator *activator, unsigned number)
 {
 	api->activator = activator;
-	api->config = &activator->start.apis[number];
 	api->words = &activator->scoreboard->apis[number];
 	TAILQ_INIT(&api->peers);
 	TAILQ_INIT(&api->queue);
 	evtimer_assign(&api->expire, activator->base, on_expire_cb, api);
 	evtimer_assign(&api->overflow, activator->base, on_overflow_cb, api);
 	atomic_store(&api->words->waiting_ns, 0);
+}
+
+void
+queue_done(struct api *api)
+{
+	ASSERT(TAILQ_EMPTY(&api->queue));
+	evtimer_del(&api->expire);
+	evtimer_del(&api->overflow);
+	atomic_store(&api->words->waiting_ns, 0);
+}
+
+void
+queue_take_all(struct api *api, struct http_conn_list *ret_all)
+{
+	TAILQ_CONCAT(ret_all, &api->queue, in_pending);
+	api->n_queued = 0;
+}
+
+void
+queue_put(struct api *api, struct http_conn *conn)
+{
+	conn->mark = true;
+	insert(api, conn);
 }
 
 void

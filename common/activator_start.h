@@ -1,5 +1,6 @@
 /*
- * activator_start - all that the activator must know to begin, as one JSON text in a sealed memfd (see start_record.h).
+ * activator_start - all that the activator must know, as one JSON text in a sealed memfd (see start_record.h): to begin with,
+ * and again whenever a reload has changed the apis (record APIS).
  */
 #ifndef COMMON_ACTIVATOR_START_H
 #define COMMON_ACTIVATOR_START_H
@@ -16,18 +17,21 @@ enum {
 	ACTIVATOR_FD_LISTENER = 6,   /* the first of n_listeners, in the order of server.listen */
 };
 
-#define ACTIVATOR_START_MAX (16 << 20) /* bytes of JSON */
+#define ACTIVATOR_START_MAX     (16 << 20) /* bytes of JSON */
+#define ACTIVATOR_LISTENERS_MAX 64
 
 struct activator_api {
+	uint32_t number; /* on the scoreboard */
 	char *name;
 	char *endpoint; /* canonical */
+	bool routed;    /* requests find it. False: its replicas are still to come, or on their way out */
 	int64_t timeout_ms;
 	int64_t max_body_bytes;
 	int max_queue_length;
 };
 
 struct activator_start {
-	struct activator_api *apis; /* in the order of their numbers on the scoreboard */
+	struct activator_api *apis; /* no two with the same number, nor two that are routed with the same endpoint */
 	size_t n_apis;
 	int n_listeners;
 	int64_t stop_timeout_ms; /* an activator that lost its supervisor ends itself after this */

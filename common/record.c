@@ -23,7 +23,7 @@ union passenger {
 static bool
 has_fd(enum record_kind kind)
 {
-	return kind == RECORD_CHANNEL || kind == RECORD_PEER;
+	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER;
 }
 
 size_t

@@ -13,6 +13,8 @@
  *                             GONE slot bad    the channel of that replica has ended and all is dealt with: its slot of the
  *                                              scoreboard may be used again. bad 1: it was ended because of nonsense
  *   supervisor -> activator   PEER slot        + descriptor: the channel to the replica with that slot
+ *                             APIS             + descriptor: a memfd with the apis from now on (activator_start.h)
+ *                             LISTENER i n     + descriptor: number i of the n listeners from now on; the last one completes them
  *                             DRAIN            take no new connection, answer what there is, exit 0
  *
  * The end of the socket says the rest: the supervisor is gone (the child drains), or the child is.
@@ -36,6 +38,8 @@ enum record_kind {
 	RECORD_GONE,
 	RECORD_OVERDUE,
 	RECORD_BACK,
+	RECORD_APIS,
+	RECORD_LISTENER,
 	RECORD_N_KINDS,
 };
 
@@ -43,7 +47,7 @@ struct record {
 	enum record_kind kind;
 	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
-	int fd;                         /* the receiver's, close-on-exec; -1: none came. CHANNEL and PEER have one */
+	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS and LISTENER have one */
 };
 
 /* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */

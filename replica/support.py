@@ -113,8 +113,13 @@ class _WrongDefinition(Exception):
 
 
 def prepare(*folders):
-    """Once, before user code: what the folders hold is importable, output appears line by line."""
+    """Once, before user code: what the folders hold is importable, output appears line by line.
+
+    Nothing is written into the folders: a bytecode file would outlive a change within the same second, and a reload would
+    bring the old code back.
+    """
     sys.path[:0] = folders
+    sys.dont_write_bytecode = True
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # None when its descriptor is closed
             stream.reconfigure(line_buffering=True)
@@ -128,7 +133,8 @@ def _execute(path):
     loader = importlib.machinery.SourceFileLoader(name, path)
     module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path, loader=loader))
     sys.modules[name] = module
-    loader.exec_module(module)
+    # Not from a cache, which tells versions apart by size and by seconds.
+    exec(loader.source_to_code(loader.get_data(path), path), module.__dict__)
     return module
 
 

@@ -28,23 +28,28 @@ make_start_record(const struct supervisor *supervisor)
 {
 	const struct config *config = supervisor->config;
 	struct activator_start start = {
-	    .n_apis = config->n_apis,
-	    .n_listeners = (int)supervisor->n_listeners,
+	    .n_apis = supervisor->n_apis,
+	    .n_listeners = (int)supervisor->listeners->n,
 	    .stop_timeout_ms = supervisor->options.stop_timeout_ms,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	};
 	char *text;
 
-	start.apis = xcalloc(config->n_apis, sizeof(*start.apis));
-	for (size_t i = 0; i < config->n_apis; i++)
+	start.apis = xcalloc(MAX(start.n_apis, 1), sizeof(*start.apis));
+	for (size_t i = 0; i < start.n_apis; i++) {
+		const struct api *api = supervisor->apis[i];
+
 		start.apis[i] = (struct activator_api){
-		    .name = config->apis[i].name,
-		    .endpoint = config->apis[i].endpoint,
-		    .timeout_ms = config->apis[i].timeout_ms,
-		    .max_body_bytes = config->apis[i].max_body_bytes,
-		    .max_queue_length = config->apis[i].max_queue_length,
+		    .number = api->number,
+		    .name = api->name,
+		    .endpoint = api->endpoint,
+		    .routed = api->routed,
+		    .timeout_ms = api->settings->timeout_ms,
+		    .max_body_bytes = api->settings->max_body_bytes,
+		    .max_queue_length = api->settings->max_queue_length,
 		};
+	}
 	text = activator_start_encode(&start);
 	free(start.apis);
 	return text;
@@ -53,8 +58,9 @@ make_start_record(const struct supervisor *supervisor)
 static int
 spawn_activator(struct slot *slot, int control, struct error *err)
 {
-	const struct supervisor *supervisor = slot->supervisor;
-	size_t n_fds = ACTIVATOR_FD_LISTENER + supervisor->n_listeners;
+	struct supervisor *supervisor = slot->supervisor;
+	const struct listeners *listeners = supervisor->listeners;
+	size_t n_fds = ACTIVATOR_FD_LISTENER + listeners->n;
 	char *text = make_start_record(supervisor);
 	int *fds, start, r;
 
@@ -69,8 +75,9 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 	fds[ACTIVATOR_FD_CONTROL] = control;
 	fds[ACTIVATOR_FD_START] = start;
 	fds[ACTIVATOR_FD_SCOREBOARD] = supervisor->board.fd;
-	for (size_t i = 0; i < supervisor->n_listeners; i++)
-		fds[ACTIVATOR_FD_LISTENER + i] = supervisor->listeners[i].fd;
+	for (size_t i = 0; i < listeners->n; i++)
+		fds[ACTIVATOR_FD_LISTENER + i] = listeners->all[i]->listener.fd;
+	supervisor->apis_untold = supervisor->listeners_untold = false;
 	r = child_exec(slot, supervisor->activator_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
@@ -86,6 +93,65 @@ introduce_later(struct supervisor *supervisor)
 		evtimer_add(&supervisor->introduce_event, &moment);
 }
 
+/* The listeners one by one, each with its number: the activator begins anew with number 0, should a later one not get through. */
+static int
+send_listeners(const struct supervisor *supervisor)
+{
+	const struct listeners *listeners = supervisor->listeners;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < listeners->n; i++)
+		r = record_send_numbers(supervisor->activator.control, RECORD_LISTENER, (uint32_t)i,
+		    (uint32_t)listeners->n, listeners->all[i]->listener.fd);
+	return r;
+}
+
+static int
+send_apis(const struct supervisor *supervisor)
+{
+	char *text = make_start_record(supervisor);
+	int fd = memfd_sealed("cortexd-apis", text, strlen(text)), r = fd;
+
+	if (fd >= 0)
+		r = record_send_numbers(supervisor->activator.control, RECORD_APIS, 0, 0, fd);
+	fd_close(&fd);
+	free(text);
+	return r;
+}
+
+/* What a reload has changed. False: it cannot be told now, and nothing that comes after it may be. */
+static bool
+tell(struct supervisor *supervisor)
+{
+	int r = 0;
+
+	if (supervisor->activator.state != SLOT_READY)
+		return false;
+	if (supervisor->listeners_untold)
+		r = send_listeners(supervisor);
+	supervisor->listeners_untold = supervisor->listeners_untold && r < 0;
+	if (r == 0 && supervisor->apis_untold)
+		r = send_apis(supervisor);
+	supervisor->apis_untold = supervisor->apis_untold && r < 0;
+	if (r < 0 && r != -EPIPE)
+		introduce_later(supervisor);
+	return r == 0;
+}
+
+void
+activator_tell_apis(struct supervisor *supervisor)
+{
+	supervisor->apis_untold = true;
+	tell(supervisor);
+}
+
+void
+activator_tell_listeners(struct supervisor *supervisor)
+{
+	supervisor->listeners_untold = true;
+	tell(supervisor);
+}
+
 void
 activator_introduce(struct supervisor *supervisor, uint32_t number)
 {
@@ -93,7 +159,7 @@ activator_introduce(struct supervisor *supervisor, uint32_t number)
 	struct place *place = &supervisor->board.places[number];
 	int r;
 
-	if (slot->state != SLOT_READY || place->state != PLACE_WAITING || place->channel < 0)
+	if (place->state != PLACE_WAITING || place->channel < 0 || !tell(supervisor))
 		return;
 	r = record_send_numbers(slot->control, RECORD_PEER, number, 0, place->channel);
 	if (r < 0) {
@@ -142,6 +208,7 @@ introduce_all(struct supervisor *supervisor)
 	struct board *board = &supervisor->board;
 	int failed = 0;
 
+	tell(supervisor);
 	for (uint32_t i = 0; i < board->n_places; i++) {
 		struct place *place = &board->places[i];
 
@@ -186,6 +253,7 @@ on_peer_gone(struct supervisor *supervisor, uint32_t number, bool bad)
 
 	if (!place->slot) {
 		board_release(&supervisor->board, number);
+		supervisor_compare_soon(supervisor);
 		return;
 	}
 	place->state = PLACE_WAITING;

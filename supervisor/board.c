@@ -35,10 +35,24 @@ board_done(struct board *board)
 	board->fd = -1;
 }
 
-int
-board_add_api(struct board *board, int max_replicas, struct error *err)
+/* A range that was given back and is large enough, the smallest of those; or -1. */
+static int
+find_range(const struct board *board, uint32_t n)
 {
-	uint32_t n = (uint32_t)max_replicas + SCOREBOARD_SPARE;
+	int best = -1;
+
+	for (uint32_t i = 0; i < board->n_apis; i++) {
+		const struct range *range = &board->ranges[i];
+
+		if (!range->given && range->n >= n && (best < 0 || range->n < board->ranges[best].n))
+			best = (int)i;
+	}
+	return best;
+}
+
+static int
+add_range(struct board *board, uint32_t n, struct error *err)
+{
 	struct scoreboard_api *api = &board->scoreboard->apis[board->n_apis];
 
 	if (board->n_apis == SCOREBOARD_APIS_MAX)
@@ -55,8 +69,62 @@ board_add_api(struct board *board, int max_replicas, struct error *err)
 	api->first_slot = board->n_places;
 	api->n_slots = n;
 	board->n_places += n;
-	board->n_apis++;
-	return 0;
+	return (int)board->n_apis++;
+}
+
+int
+board_add_api(struct board *board, int max_replicas, struct error *err)
+{
+	uint32_t n = (uint32_t)max_replicas + SCOREBOARD_SPARE;
+	int number = find_range(board, n);
+
+	if (number < 0)
+		number = add_range(board, n, err);
+	if (number >= 0)
+		board->ranges[number].given = true;
+	return number;
+}
+
+bool
+board_has_room(const struct board *board, uint32_t api, int max_replicas)
+{
+	return (uint32_t)max_replicas + SCOREBOARD_SPARE <= board->ranges[api].n;
+}
+
+bool
+board_is_unused(const struct board *board, uint32_t api)
+{
+	const struct range *range = &board->ranges[api];
+
+	for (uint32_t i = 0; i < range->n_used; i++)
+		if (board->places[range->first + i].state != PLACE_FREE)
+			return false;
+	return true;
+}
+
+void
+board_remove_api(struct board *board, uint32_t api)
+{
+	board->ranges[api].given = false;
+}
+
+bool
+board_has_place(const struct board *board, uint32_t api)
+{
+	const struct range *range = &board->ranges[api];
+
+	if (range->n_used < range->n)
+		return true;
+	for (uint32_t i = 0; i < range->n; i++)
+		if (board->places[range->first + i].state == PLACE_FREE)
+			return true;
+	return false;
+}
+
+bool
+board_waits(const struct board *board, uint32_t api)
+{
+	return atomic_load(&board->scoreboard->apis[api].waiting_ns) != 0;
 }
 
 int

@@ -33,6 +33,7 @@ struct range {
 	uint32_t first;
 	uint32_t n;
 	uint32_t n_used; /* those beyond were never used */
+	bool given;      /* an api has it */
 };
 
 struct board {
@@ -41,15 +42,26 @@ struct board {
 	struct range *ranges;          /* of the apis */
 	struct place *places;
 	uint32_t n_places; /* in the ranges of all apis */
-	uint32_t n_apis;
+	uint32_t n_apis;   /* ranges: apis that are or were */
 };
 
 /* 0, or a negative errno and err. */
 MUSTCHECK int board_init(struct board *board, struct error *err);
 void board_done(struct board *board);
 
-/* The next api gets room for so many replicas, and some for those that are on their way out. 0, or -ENOSPC and err. */
+/* An api gets room for so many replicas, and some for those that are on their way out: its number, or -ENOSPC and err. */
 MUSTCHECK int board_add_api(struct board *board, int max_replicas, struct error *err);
+
+/* Does the room of an api suffice for so many? */
+bool board_has_room(const struct board *board, uint32_t api, int max_replicas);
+
+/* The number, and all of its places, which must be free, may be another api's. */
+void board_remove_api(struct board *board, uint32_t api);
+bool board_is_unused(const struct board *board, uint32_t api);
+
+/* Has an api a free place? Does a request wait for it that no replica was free for? */
+bool board_has_place(const struct board *board, uint32_t api);
+bool board_waits(const struct board *board, uint32_t api);
 
 /* A free place of an api, cleared and in state STARTING; or -ENOSPC. */
 MUSTCHECK int board_take(struct board *board, uint32_t api, uint32_t replica, struct slot *slot);

@@ -126,11 +126,13 @@ bury(struct slot *slot, int64_t now_ms)
 	if (kind == DEATH_TOLD) {
 		log_info("%s: %s", slot->name, text);
 	} else {
+		slot->deaths++;
+		snprintf(slot->last_death, sizeof(slot->last_death), "%s", text);
 		backoff_note_death(&slot->backoff, ready_ms, ready_ms > 0 && slot->kind->was_useful(slot));
 		slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
-		if (!stopping && slot->start_after_ms <= now_ms)
+		if (!stopping && !slot->trial && slot->start_after_ms <= now_ms)
 			snprintf(next, sizeof(next), "; starting again");
-		else if (!stopping)
+		else if (!stopping && !slot->trial)
 			snprintf(next, sizeof(next), "; starting again in %.1f s",
 			    seconds_since(now_ms, slot->start_after_ms));
 		if (kind == DEATH_START_FAILED || kind == DEATH_START_TIMEOUT)
@@ -372,6 +374,8 @@ child_start(struct slot *slot)
 		log_debug("%s: started as pid %d", slot->name, (int)slot->pid);
 		return;
 	}
+	slot->deaths++;
+	snprintf(slot->last_death, sizeof(slot->last_death), "cannot start: %s", err.text);
 	backoff_note_death(&slot->backoff, 0, false);
 	slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
 	log_error("%s: cannot start: %s; trying again in %.1f s", slot->name, err.text,

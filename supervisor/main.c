@@ -27,6 +27,7 @@ enum {
 	OPTION_VERSION = 256,
 	OPTION_STOP_TIMEOUT,
 	OPTION_ENVIRONMENT,
+	OPTION_RELOAD,
 };
 
 static const char help[] =
@@ -35,6 +36,8 @@ static const char help[] =
     "\n"
     "  -c, --config FILE           the configuration [cortex.yaml]\n"
     "  -t, --test                  check the configuration and exit: 0 it is good, 1 it is not\n"
+    "      --reload                tell the cortexd that serves this configuration to read it again,\n"
+    "                              wait until that is done and exit: 0 it is, 1 something stays as it was\n"
     "      --environment           build the project's Python environment from requirements.txt\n"
     "                              if that is needed, print the path of its interpreter and exit\n"
     "      --stop-timeout SECONDS  how long replicas may finish requests when stopped [30]\n"
@@ -45,15 +48,20 @@ static const char help[] =
     "  SIGTERM, SIGINT             stop: finish the requests that run, then exit; again, a second later\n"
     "                              or more: do not wait\n"
     "\n"
+    "  SIGHUP                      read the configuration and the code again; an error changes nothing,\n"
+    "                              and no request is lost\n"
+    "\n"
     "Examples:\n"
     "  cortexd                                  serve ./cortex.yaml\n"
     "  cortexd -c configs/iris/cortex.yaml      serve another project\n"
     "  cortexd -t -c configs/iris/cortex.yaml   say what is wrong with it, if anything\n"
+    "  cortexd --reload                         apply what was edited\n"
     "  \"$(cortexd --environment)\" train.py      run a script with the packages of the project\n";
 
 struct command_line {
 	const char *config;
 	bool test;
+	bool reload;
 	struct supervisor_options supervisor;
 };
 
@@ -85,6 +93,7 @@ parse_command_line(int argc, char **argv)
 	static const struct option options[] = {
 	    {"config", required_argument, NULL, 'c'},
 	    {"test", no_argument, NULL, 't'},
+	    {"reload", no_argument, NULL, OPTION_RELOAD},
 	    {"environment", no_argument, NULL, OPTION_ENVIRONMENT},
 	    {"stop-timeout", required_argument, NULL, OPTION_STOP_TIMEOUT},
 	    {"help", no_argument, NULL, 'h'},
@@ -106,6 +115,9 @@ parse_command_line(int argc, char **argv)
 			break;
 		case 't':
 			line.test = true;
+			break;
+		case OPTION_RELOAD:
+			line.reload = true;
 			break;
 		case OPTION_ENVIRONMENT:
 			line.supervisor.mode = SUPERVISOR_ENVIRONMENT;
@@ -173,6 +185,8 @@ main(int argc, char **argv)
 	if (line.test) {
 		printf("%s: good\n", line.config);
 		exit_code = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	} else if (line.reload) {
+		exit_code = reload_command(config);
 	} else {
 		log_set_format(config->server.log_format);
 		log_set_level(config->server.log_level);

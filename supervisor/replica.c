@@ -20,27 +20,28 @@
 static char *
 make_start_record(const struct slot *slot)
 {
-	const struct supervisor *supervisor = slot->supervisor;
-	const struct api_config *api = slot->config;
+	const struct generation *generation = slot->generation;
+	const struct config *config = generation->config;
+	const struct api_config *api = generation->api;
 	const struct start_record start = {
 	    .api = api->name,
 	    .replica = slot->index,
 	    .endpoint = api->endpoint,
-	    .project_folder = supervisor->config->folder,
+	    .project_folder = config->folder,
 	    .implementation = api->predictor.path,
 	    .python_path = api->predictor.python_path,
 	    .metadata_json = api->predictor.metadata_json,
-	    .python = (char *)supervisor->python,
+	    .python = generation->python,
 	    .env = api->predictor.env,
 	    .n_env = api->predictor.n_env,
-	    .n_listeners = (int)supervisor->n_listeners,
+	    .n_listeners = (int)generation->listeners->n,
 	    .slot = slot->place,
 	    .max_body_bytes = api->max_body_bytes,
 	    .timeout_ms = api->timeout_ms,
 	    .cpu_millicpu = api->compute.cpu_millicpu,
-	    .stop_timeout_ms = supervisor->options.stop_timeout_ms,
-	    .log_format = supervisor->config->server.log_format,
-	    .log_level = supervisor->config->server.log_level,
+	    .stop_timeout_ms = slot->supervisor->options.stop_timeout_ms,
+	    .log_format = config->server.log_format,
+	    .log_level = config->server.log_level,
 	};
 
 	return start_record_encode(&start);
@@ -51,7 +52,8 @@ static int
 exec_replica(struct slot *slot, int control, int start, int channel, struct error *err)
 {
 	const struct supervisor *supervisor = slot->supervisor;
-	size_t n_fds = REPLICA_FD_LISTENER + supervisor->n_listeners;
+	const struct listeners *listeners = slot->generation->listeners;
+	size_t n_fds = REPLICA_FD_LISTENER + listeners->n;
 	int *fds = xcalloc(n_fds, sizeof(*fds)), r;
 
 	fds[0] = -1;
@@ -61,8 +63,8 @@ exec_replica(struct slot *slot, int control, int start, int channel, struct erro
 	fds[REPLICA_FD_START] = start;
 	fds[REPLICA_FD_SCOREBOARD] = supervisor->board.fd;
 	fds[REPLICA_FD_CHANNEL] = channel;
-	for (size_t i = 0; i < supervisor->n_listeners; i++)
-		fds[REPLICA_FD_LISTENER + i] = supervisor->listeners[i].fd;
+	for (size_t i = 0; i < listeners->n; i++)
+		fds[REPLICA_FD_LISTENER + i] = listeners->all[i]->listener.fd;
 	r = child_exec(slot, supervisor->replica_program, fds, n_fds, err);
 	free(fds);
 	return r;
@@ -150,14 +152,21 @@ static const struct child_kind kind = {
 };
 
 void
-replica_init(
-    struct slot *slot, struct supervisor *supervisor, uint32_t api_number, const struct api_config *config, int index)
+replica_init(struct slot *slot, struct api *api, struct generation *generation, int index)
 {
 	char name[SLOT_NAME_MAX];
 
-	snprintf(name, sizeof(name), "replica %.63s/%d", config->name, index);
-	child_init(slot, supervisor, &kind, name);
-	slot->config = config;
-	slot->api = api_number;
+	snprintf(name, sizeof(name), "replica %.63s/%d", api->name, index);
+	child_init(slot, api->supervisor, &kind, name);
+	slot->generation = generation_ref(generation);
+	slot->api = api->number;
 	slot->index = index;
+}
+
+bool
+replica_is_idle(const struct slot *slot)
+{
+	const struct scoreboard *scoreboard = slot->supervisor->board.scoreboard;
+
+	return slot->place >= 0 && atomic_load(&scoreboard->slots[slot->place].state) == REPLICA_IDLE;
 }

@@ -4,14 +4,16 @@
 #ifndef SUPERVISOR_REPLICA_H
 #define SUPERVISOR_REPLICA_H
 
-#include "common/config.h"
+#include "supervisor/api.h"
 #include "supervisor/slot.h"
 
 /* How long a prediction may go on after its client was answered for it, until its replica is killed. */
 #define REPLICA_OVERDUE_GRACE_MS 5000
 
-/* Start with an empty slot; api_number is its number, config is borrowed. */
-void replica_init(
-    struct slot *slot, struct supervisor *supervisor, uint32_t api_number, const struct api_config *config, int index);
+/* Start with an empty slot of the api. */
+void replica_init(struct slot *slot, struct api *api, struct generation *generation, int index);
+
+/* Does it wait for requests, as far as one can see? */
+bool replica_is_idle(const struct slot *slot);
 
 #endif

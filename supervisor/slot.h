@@ -12,6 +12,7 @@
 #define SUPERVISOR_SLOT_H
 
 #include <event2/event_struct.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "common/util.h"
@@ -53,20 +54,23 @@ enum slot_action {
 	SLOT_DO_BUG,       /* the event cannot happen in that state */
 };
 
-struct api_config;
 struct child_kind;
+struct generation;
 struct supervisor;
 
 #define SLOT_NAME_MAX 96
 
 struct slot {
 	struct supervisor *supervisor;
-	const struct child_kind *kind;   /* child.h */
-	char name[SLOT_NAME_MAX];        /* for the log: "replica iris/0" */
-	const struct api_config *config; /* of a replica: borrowed, like all of the config; else NULL */
-	uint32_t api;                    /* of a replica: number of its api */
-	int index;                       /* of a replica, within the api */
-	int place;                       /* of a replica: its place on the board, while there is a process; else -1 */
+	const struct child_kind *kind; /* child.h */
+	char name[SLOT_NAME_MAX];      /* for the log: "replica iris/0" */
+	TAILQ_ENTRY(slot) in_api;      /* of a replica, like the next ones */
+	struct generation *generation; /* what it is made of */
+	uint32_t api;                  /* number of its api */
+	int index;                     /* within the api */
+	int place;                     /* on the board, while there is a process; else -1 */
+	bool dismissed;                /* it is to end, and the slot with it */
+	bool trial;                    /* if it does not become ready, there is no second try */
 	enum slot_state state;
 	int64_t since_ms;       /* when the state was entered */
 	int64_t started_ms;     /* when the process was forked */
@@ -79,7 +83,9 @@ struct slot {
 	struct death_evidence evidence;
 	int64_t oom_kills_before; /* the kernel's count at its start, or -1 */
 	struct backoff backoff;
-	int64_t start_after_ms; /* not before this; moved on by each death */
+	int64_t start_after_ms;          /* not before this; moved on by each death */
+	unsigned deaths;                 /* that nobody asked for */
+	char last_death[DEATH_TEXT_MAX]; /* of these, in words */
 
 	struct event control_event;
 	struct event notice_event;

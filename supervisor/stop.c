@@ -42,20 +42,23 @@ stop_init(struct supervisor *supervisor)
 static int
 count_processes(const struct supervisor *supervisor)
 {
+	const struct slot *slot;
 	int n = 0;
 
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			n += supervisor->apis[i].slots[k].pid != 0;
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			n += slot->pid != 0;
 	return n;
 }
 
 static void
 hurry_all(struct supervisor *supervisor, bool kill)
 {
+	struct slot *slot;
+
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			child_hurry(&supervisor->apis[i].slots[k], kill);
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			child_hurry(slot, kill);
 	child_hurry(&supervisor->activator, kill);
 }
 
@@ -103,9 +106,8 @@ bool
 stop_is_complete(const struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			if (supervisor->apis[i].slots[k].state != SLOT_EMPTY)
-				return false;
+		if (!TAILQ_EMPTY(&supervisor->apis[i]->slots))
+			return false;
 	if (supervisor->activator.state != SLOT_EMPTY)
 		return false;
 	return !environment_is_busy(supervisor->environment);

@@ -24,10 +24,40 @@
 #include "supervisor/state_dir.h"
 #include "supervisor/stop.h"
 
+#define LATER_MS 20
+
 void
 supervisor_compare_soon(struct supervisor *supervisor)
 {
 	event_active(&supervisor->compare_event, EV_TIMEOUT, 0);
+}
+
+void
+supervisor_compare_later(struct supervisor *supervisor)
+{
+	static const struct timeval later = {0, LATER_MS * 1000};
+
+	if (!evtimer_pending(&supervisor->later_event, NULL))
+		evtimer_add(&supervisor->later_event, &later);
+}
+
+void
+supervisor_add_api(struct supervisor *supervisor, struct api *api)
+{
+	supervisor->apis = xrealloc(supervisor->apis, supervisor->n_apis + 1, sizeof(struct api *));
+	supervisor->apis[supervisor->n_apis++] = api;
+}
+
+void
+supervisor_remove_api(struct supervisor *supervisor, struct api *api)
+{
+	size_t i = 0;
+
+	while (supervisor->apis[i] != api)
+		i++;
+	supervisor->n_apis--;
+	memmove(&supervisor->apis[i], &supervisor->apis[i + 1], (supervisor->n_apis - i) * sizeof(struct api *));
+	api_free(api);
 }
 
 void
@@ -57,16 +87,15 @@ announce(struct supervisor *supervisor)
 	bool has_sample = access(sample, R_OK) == 0 && !strchr(sample, '\'');
 
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			if (supervisor->apis[i].slots[k].state != SLOT_READY)
-				goto out;
+		if (!api_is_settled(supervisor->apis[i]))
+			goto out;
 	if (supervisor->activator.state != SLOT_READY)
 		goto out;
 	supervisor->announced = true;
-	for (size_t l = 0; l < supervisor->n_listeners; l++)
+	for (size_t l = 0; l < supervisor->listeners->n; l++)
 		for (size_t i = 0; i < supervisor->n_apis; i++) {
-			const struct listener *listener = &supervisor->listeners[l];
-			const char *endpoint = supervisor->apis[i].config->endpoint;
+			const struct listener *listener = &supervisor->listeners->all[l]->listener;
+			const char *endpoint = supervisor->apis[i]->endpoint;
 
 			if (listener->config->kind == LISTEN_UNIX)
 				log_info("ready: %s on %s", endpoint, listener->text);
@@ -79,7 +108,7 @@ out:
 }
 
 static void
-compare_slot(struct slot *slot, bool wanted)
+compare_activator(struct slot *slot, bool wanted)
 {
 	if (!wanted)
 		child_unwanted(slot);
@@ -87,19 +116,36 @@ compare_slot(struct slot *slot, bool wanted)
 		child_start(slot);
 }
 
-/* Wanted against observed, for every slot. Level-triggered: it does not matter what happened, nor how often. */
+/* Apis that a reload has removed, and whose replicas have ended. */
+static void
+remove_gone_apis(struct supervisor *supervisor)
+{
+	bool removed = false;
+
+	for (size_t i = supervisor->n_apis; i-- > 0;)
+		if (api_is_gone(supervisor->apis[i])) {
+			supervisor_remove_api(supervisor, supervisor->apis[i]);
+			removed = true;
+		}
+	if (removed)
+		activator_tell_apis(supervisor);
+}
+
+/* Wanted against observed, for everything. Level-triggered: it does not matter what happened, nor how often. */
 static void
 compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct supervisor *supervisor = arg;
 	bool serving = supervisor->serving && supervisor->stop_level == STOP_NO;
 
-	compare_slot(&supervisor->activator, serving);
+	compare_activator(&supervisor->activator, serving);
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			compare_slot(&supervisor->apis[i].slots[k], serving);
+		api_compare(supervisor->apis[i], serving);
+	if (serving)
+		remove_gone_apis(supervisor);
 	if (serving && !supervisor->announced)
 		announce(supervisor);
+	reload_compare(supervisor);
 	if (supervisor->stop_level != STOP_NO && stop_is_complete(supervisor))
 		event_base_loopbreak(supervisor->base);
 }
@@ -107,12 +153,14 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 static struct slot *
 find_slot(struct supervisor *supervisor, pid_t pid)
 {
+	struct slot *slot;
+
 	if (supervisor->activator.pid == pid)
 		return &supervisor->activator;
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			if (supervisor->apis[i].slots[k].pid == pid)
-				return &supervisor->apis[i].slots[k];
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			if (slot->pid == pid)
+				return slot;
 	return NULL;
 }
 
@@ -153,7 +201,7 @@ signal_cb(evutil_socket_t number, UNUSED short what, void *arg)
 		stop_request(supervisor, "SIGINT");
 		break;
 	case SIGHUP:
-		log_warning("SIGHUP: reloading is not supported yet; restart cortexd to apply a new config");
+		reload_request(supervisor);
 		break;
 	case SIGCHLD:
 		for (;;) {
@@ -186,6 +234,7 @@ make_loop(struct supervisor *supervisor)
 	if (!supervisor->base)
 		return -ENOMEM;
 	evtimer_assign(&supervisor->compare_event, supervisor->base, compare_cb, supervisor);
+	evtimer_assign(&supervisor->later_event, supervisor->base, compare_cb, supervisor);
 	stop_init(supervisor);
 	for (size_t i = 0; i < N_ELEMENTS(numbers); i++) {
 		struct event *event = &supervisor->signal_events[i];
@@ -240,83 +289,73 @@ raise_descriptor_limit(void)
 		log_debug("cannot raise the limit of descriptors: %s", strerror(errno));
 }
 
+/* The apis of the first config; their generation follows when the interpreter is known. */
 static int
-bind_listeners(struct supervisor *supervisor, struct error *err)
+make_apis(struct supervisor *supervisor, struct error *err)
 {
-	const struct server_config *server = &supervisor->config->server;
-
-	supervisor->listeners = xcalloc(server->n_listen, sizeof(*supervisor->listeners));
-	for (size_t i = 0; i < server->n_listen; i++) {
-		int r = listener_bind(&supervisor->listeners[i], &server->listen[i], err);
-
-		if (r < 0)
-			return r;
-		supervisor->n_listeners++;
-	}
-	return 0;
-}
-
-static int
-make_slots(struct supervisor *supervisor, struct error *err)
-{
-	const struct config *config = supervisor->config;
+	struct config *config = supervisor->config;
 	int r;
 
 	r = board_init(&supervisor->board, err);
 	if (r < 0)
 		return r;
 	activator_init(supervisor);
-	supervisor->apis = xcalloc(config->n_apis, sizeof(*supervisor->apis));
 	for (size_t i = 0; i < config->n_apis; i++) {
-		const struct compute_config *compute = &config->apis[i].compute;
-		struct api *api = &supervisor->apis[i];
+		struct api *api;
 
-		r = board_add_api(&supervisor->board, compute->max_replicas, err);
+		r = api_new(supervisor, config, &config->apis[i], &api, err);
 		if (r < 0)
 			return r;
-		api->config = &config->apis[i];
-		api->n_slots = compute->init_replicas;
-		api->slots = xcalloc((size_t)api->n_slots, sizeof(*api->slots));
-		for (int k = 0; k < api->n_slots; k++)
-			replica_init(&api->slots[k], supervisor, (uint32_t)i, api->config, k);
-		supervisor->n_apis++;
-		if (compute->max_replicas > compute->init_replicas)
-			log_info("api \"%s\": the count stays at %d (compute.init_replicas); scaling up to %d "
-				 "(compute.max_replicas) is not supported yet",
-			    api->config->name, compute->init_replicas, compute->max_replicas);
+		api->routed = true;
+		supervisor_add_api(supervisor, api);
 	}
 	return 0;
 }
 
 /* Everything that replicas need is there: take connections and let the comparison start them. */
 static int
-begin_to_serve(struct supervisor *supervisor, struct error *err)
+begin_to_serve(struct supervisor *supervisor, const char *python, struct error *err)
 {
-	for (size_t i = 0; i < supervisor->n_listeners; i++) {
-		int r = listener_listen(&supervisor->listeners[i], err);
+	char files[FINGERPRINT_DIGITS + 1];
+	int r;
 
-		if (r < 0)
-			return r;
-		log_info("listening on %s", supervisor->listeners[i].text);
+	project_hash(supervisor->config, files);
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
+		struct api *api = supervisor->apis[i];
+
+		api->generation = generation_new(
+		    1, supervisor->config, api->settings, python, supervisor->listeners, files);
 	}
+	r = listeners_listen(supervisor->listeners, err);
+	if (r < 0)
+		return r;
 	supervisor->serving = true;
+	reload_started(supervisor);
 	supervisor_compare_soon(supervisor);
 	return 0;
 }
 
+/* NULL: the environment could not be built, as was logged, or a stop was requested. */
 static void
 python_is_known(struct supervisor *supervisor, const char *python)
 {
+	bool prints = supervisor->options.mode == SUPERVISOR_ENVIRONMENT;
 	struct error err;
 
-	supervisor->python = python;
-	if (supervisor->options.mode == SUPERVISOR_ENVIRONMENT) {
+	if (supervisor->stop_level != STOP_NO) {
+		supervisor->exit_code = prints ? 1 : supervisor->exit_code;
+		supervisor_compare_soon(supervisor);
+	} else if (supervisor->serving) {
+		reload_go_on(supervisor, python);
+	} else if (!python) {
+		supervisor_give_up(supervisor);
+	} else if (prints) {
 		printf("%s\n", python);
 		if (fflush(stdout) != 0)
 			supervisor->exit_code = 1;
 		supervisor->printed = true;
 		event_base_loopbreak(supervisor->base);
-	} else if (begin_to_serve(supervisor, &err) < 0) {
+	} else if (begin_to_serve(supervisor, python, &err) < 0) {
 		log_error("%s", err.text);
 		supervisor_give_up(supervisor);
 	}
@@ -325,23 +364,13 @@ python_is_known(struct supervisor *supervisor, const char *python)
 static void
 environment_done_cb(void *arg, const char *python)
 {
-	struct supervisor *supervisor = arg;
-
-	if (supervisor->stop_level != STOP_NO) {
-		supervisor->exit_code = supervisor->options.mode == SUPERVISOR_ENVIRONMENT ? 1 : supervisor->exit_code;
-		supervisor_compare_soon(supervisor);
-	} else if (!python) {
-		supervisor_give_up(supervisor);
-	} else {
-		python_is_known(supervisor, python);
-	}
+	python_is_known(arg, python);
 }
 
-/* Find out which interpreter the replicas take, or begin to build its environment. */
-static int
-find_python(struct supervisor *supervisor, const char *may_not_build, struct error *err)
+int
+supervisor_find_python(
+    struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err)
 {
-	const struct config *config = supervisor->config;
 	const struct environment_plan plan = {
 	    .interpreter = CORTEXD_PYTHON,
 	    .requirements = config->requirements,
@@ -352,6 +381,7 @@ find_python(struct supervisor *supervisor, const char *may_not_build, struct err
 	    .arg = supervisor,
 	};
 
+	environment_free(take_ptr(&supervisor->environment));
 	if (!config->requirements) {
 		python_is_known(supervisor, CORTEXD_PYTHON);
 		return 0;
@@ -377,40 +407,41 @@ start(struct supervisor *supervisor, struct error *err)
 	if (make_loop(supervisor) < 0)
 		return error_set(err, -ENOMEM, "cannot make the event loop: %s", strerror(errno));
 	if (!serve)
-		return find_python(supervisor, r < 0 ? refused.text : NULL, err);
+		return supervisor_find_python(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
 	r = find_program("cortexd-replica", &supervisor->replica_program, err);
 	if (r == 0)
 		r = find_program("cortexd-activator", &supervisor->activator_program, err);
 	if (r == 0)
-		r = bind_listeners(supervisor, err);
+		r = listeners_bind(supervisor->config, NULL, &supervisor->listeners, err);
 	if (r < 0)
 		return r;
 	if (geteuid() == 0)
 		log_warning("predictors run as root; start cortexd as another user to confine them");
-	r = make_slots(supervisor, err);
-	return r < 0 ? r : find_python(supervisor, NULL, err);
+	r = make_apis(supervisor, err);
+	return r < 0 ? r : supervisor_find_python(supervisor, supervisor->config, NULL, err);
 }
 
 static void
 done(struct supervisor *supervisor)
 {
-	for (size_t i = 0; i < supervisor->n_apis; i++) {
-		for (int k = 0; k < supervisor->apis[i].n_slots; k++)
-			child_done(&supervisor->apis[i].slots[k]);
-		free(supervisor->apis[i].slots);
+	while (supervisor->n_apis > 0) {
+		struct api *api = supervisor->apis[supervisor->n_apis - 1];
+
+		api_remove_slots(api);
+		supervisor_remove_api(supervisor, api);
 	}
 	free(supervisor->apis);
+	reload_done(supervisor);
 	if (supervisor->activator.kind) {
 		child_done(&supervisor->activator);
 		evtimer_del(&supervisor->introduce_event);
 		board_done(&supervisor->board);
 	}
 	environment_free(supervisor->environment);
-	for (size_t i = 0; i < supervisor->n_listeners; i++)
-		listener_done(&supervisor->listeners[i]);
-	free(supervisor->listeners);
+	listeners_unref(supervisor->listeners);
 	if (supervisor->base) {
 		evtimer_del(&supervisor->compare_event);
+		evtimer_del(&supervisor->later_event);
 		evtimer_del(&supervisor->stop_event);
 		for (size_t i = 0; i < supervisor->n_signal_events; i++)
 			event_del(&supervisor->signal_events[i]);

@@ -5,8 +5,8 @@
  * a slot; after that the supervisor compares every slot with what is wanted and starts or ends the difference. Nothing
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
- * supervisor.c is the loop and the comparison, child.c the deeds and events of one slot, replica.c and activator.c the two
- * kinds of children, stop.c the way out.
+ * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
+ * replica.c and activator.c the two kinds of children, reload.c the way to another config, stop.c the way out.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -14,9 +14,11 @@
 #include <event2/event_struct.h>
 
 #include "common/config.h"
+#include "supervisor/api.h"
 #include "supervisor/board.h"
 #include "supervisor/environment.h"
-#include "supervisor/listener.h"
+#include "supervisor/listeners.h"
+#include "supervisor/reload.h"
 #include "supervisor/slot.h"
 
 enum supervisor_mode {
@@ -36,20 +38,14 @@ struct supervisor_options {
 	int64_t stop_timeout_ms; /* how long a drain may take */
 };
 
-/* The slots of one api. */
-struct api {
-	const struct api_config *config; /* borrowed from the supervisor's config */
-	struct slot *slots;
-	int n_slots;
-};
-
 struct supervisor {
-	struct config *config;
+	struct config *config; /* the last good one */
 	struct supervisor_options options;
 	struct event_base *base;
 	struct event signal_events[4];
 	size_t n_signal_events;
 	struct event compare_event;
+	struct event later_event;
 	struct event stop_event;
 	struct event introduce_event;
 	bool channels_lack; /* some replica could not be given one; it was said */
@@ -60,13 +56,14 @@ struct supervisor {
 	char *activator_program;
 	struct board board;
 	struct slot activator;
-	struct listener *listeners;
-	size_t n_listeners;
-	struct api *apis;
+	bool apis_untold; /* it does not know the last changes */
+	bool listeners_untold;
+	struct listeners *listeners;
+	struct api **apis;
 	size_t n_apis;
+	struct reload reload;
 
 	struct environment *environment; /* NULL: no requirements.txt */
-	const char *python;              /* the interpreter for replicas, once known; borrowed */
 	bool serving;                    /* start-up is over: replicas are wanted */
 	bool printed;                    /* SUPERVISOR_ENVIRONMENT: all is done */
 	bool announced;                  /* all replicas have been ready once */
@@ -84,6 +81,22 @@ int supervisor_run(struct config *config, const struct supervisor_options *optio
 
 /* Compare wanted and observed when the callbacks of this turn are done. */
 void supervisor_compare_soon(struct supervisor *supervisor);
+
+/* The same in a moment: something has to be looked at that nobody tells. */
+void supervisor_compare_later(struct supervisor *supervisor);
+
+/* Give up the api, whose replicas are gone. */
+void supervisor_remove_api(struct supervisor *supervisor, struct api *api);
+
+/* One more. */
+void supervisor_add_api(struct supervisor *supervisor, struct api *api);
+
+/*
+ * Find out which interpreter the replicas of a config take, or begin to build its environment; may_not_build: why that must not
+ * be, or NULL. reload_go_on or the start hears of it, perhaps before this returns. 0, or a negative errno and err.
+ */
+MUSTCHECK int supervisor_find_python(
+    struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err);
 
 /* The start failed, as was logged: end as soon as possible with exit code 1. */
 void supervisor_give_up(struct supervisor *supervisor);

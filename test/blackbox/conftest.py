@@ -48,10 +48,10 @@ def project(tmp_path):
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            else:
-                path.write_text(textwrap.dedent(content))
+            # Whole or not at all: a replica may be reading it.
+            whole = path.with_name(f".{path.name}.new")
+            whole.write_bytes(content if isinstance(content, bytes) else textwrap.dedent(content).encode())
+            os.replace(whole, path)
         return folder
 
     return write

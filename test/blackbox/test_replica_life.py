@@ -418,13 +418,6 @@ def test_the_state_directory_can_be_used_again_after_kill_9(start):
     assert again.post(None).status == 200
 
 
-def test_sighup_says_that_reloading_is_not_there_yet(start):
-    cortexd = start(PID)
-    cortexd.signal(signal.SIGHUP)
-    cortexd.wait_log(r"warn .*SIGHUP.*(not|yet)|warn .*reload.*not")
-    assert cortexd.post(None).status == 200
-
-
 def test_signals_to_the_supervisor_that_mean_nothing_are_survived(start):
     cortexd = start(PID)
     for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG):

@@ -23,7 +23,7 @@ test_places_are_taken_and_released(UNUSED void **state)
 
 	assert_int_equal(board_init(&board, &err), 0);
 	assert_int_equal(board_add_api(&board, 2, &err), 0);
-	assert_int_equal(board_add_api(&board, 100, &err), 0);
+	assert_int_equal(board_add_api(&board, 100, &err), 1);
 	first = board_take(&board, 0, 0, &slot);
 	second = board_take(&board, 0, 1, &slot);
 	other = board_take(&board, 1, 5, NULL);
@@ -47,6 +47,45 @@ test_places_are_taken_and_released(UNUSED void **state)
 	board_done(&board);
 }
 
+/* Reloads may add and remove apis for years. */
+static void
+test_numbers_and_their_places_are_used_again(UNUSED void **state)
+{
+	struct board board;
+	struct error err;
+	int place;
+
+	assert_int_equal(board_init(&board, &err), 0);
+	assert_int_equal(board_add_api(&board, 50, &err), 0);
+	assert_int_equal(board_add_api(&board, 10, &err), 1);
+	assert_int_equal(board_add_api(&board, 20, &err), 2);
+	for (uint32_t i = 0; i < 3; i++)
+		board_remove_api(&board, i);
+	assert_int_equal(board_add_api(&board, 11, &err), 2); /* the smallest that is large enough */
+	assert_int_equal(board_add_api(&board, 1, &err), 1);
+	assert_true(board_has_room(&board, 1, 10));
+	assert_false(board_has_room(&board, 1, 11));
+	for (int i = 0; i < 10000; i++) {
+		int number = board_add_api(&board, 50, &err);
+
+		assert_int_equal(number, 0);
+		assert_true(board_is_unused(&board, 0));
+		place = board_take(&board, 0, 0, NULL);
+		assert_false(board_is_unused(&board, 0));
+		board_release(&board, (uint32_t)place);
+		assert_true(board_is_unused(&board, 0));
+		board_remove_api(&board, 0);
+	}
+	assert_true(board_has_place(&board, 1));
+	while (board_take(&board, 1, 0, NULL) >= 0)
+		continue;
+	assert_false(board_has_place(&board, 1));
+	assert_false(board_waits(&board, 1));
+	atomic_store(&board.scoreboard->apis[1].waiting_ns, 1);
+	assert_true(board_waits(&board, 1));
+	board_done(&board);
+}
+
 /* Every replica can write to it, so any of them may spoil it. */
 static void
 test_garbage_in_the_shared_memory_leads_nobody_astray(UNUSED void **state)
@@ -58,7 +97,7 @@ test_garbage_in_the_shared_memory_leads_nobody_astray(UNUSED void **state)
 	for (size_t p = 0; p < sizeof(patterns); p++) {
 		assert_int_equal(board_init(&board, &err), 0);
 		for (int i = 0; i < 3; i++)
-			assert_int_equal(board_add_api(&board, 1, &err), 0);
+			assert_int_equal(board_add_api(&board, 1, &err), i);
 		memset(board.scoreboard->apis, patterns[p], sizeof(board.scoreboard->apis));
 		memset(board.scoreboard->slots, patterns[p], 1000 * sizeof(board.scoreboard->slots[0]));
 		for (uint32_t api = 0; api < 3; api++) {
@@ -86,7 +125,7 @@ test_too_many_replicas_are_an_error_that_says_so(UNUSED void **state)
 	int r = 0, n;
 
 	assert_int_equal(board_init(&board, &err), 0);
-	for (n = 0; r == 0; n++)
+	for (n = 0; r >= 0; n++)
 		r = board_add_api(&board, 1000, &err);
 	assert_int_equal(r, -ENOSPC);
 	assert_in_range(n, 100, 140);
@@ -94,7 +133,7 @@ test_too_many_replicas_are_an_error_that_says_so(UNUSED void **state)
 	board_done(&board);
 	assert_int_equal(board_init(&board, &err), 0);
 	r = 0;
-	for (n = 0; r == 0; n++)
+	for (n = 0; r >= 0; n++)
 		r = board_add_api(&board, 1, &err);
 	assert_int_equal(n, SCOREBOARD_APIS_MAX + 1);
 	board_done(&board);
@@ -118,6 +157,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_numbers_and_their_places_are_used_again),
 	    cmocka_unit_test(test_places_are_taken_and_released),
 	    cmocka_unit_test(test_garbage_in_the_shared_memory_leads_nobody_astray),
 	    cmocka_unit_test(test_too_many_replicas_are_an_error_that_says_so),

@@ -565,7 +565,7 @@ replicas_together_have_a_limit(UNUSED void **state)
 		free(text);
 		assert_int_equal(board_init(&board, &err), 0);
 		for (int i = 0; i < n; i++)
-			assert_int_equal(board_add_api(&board, max, &err), 0);
+			assert_int_equal(board_add_api(&board, max, &err), i);
 		assert_int_equal(board.n_places, SCOREBOARD_SLOTS_MAX);
 		board_done(&board);
 

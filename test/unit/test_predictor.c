@@ -193,7 +193,7 @@ runs_in_the_configured_environment(void **state UNUSED)
 	check_answer(p, "\"pickle.loads(pickle.dumps(predict)) is predict\"", 200, "true");
 	check_answer(p, "\"sys.flags.isolated, sys.flags.utf8_mode\"", 200, "[1,1]");
 	check_answer(p, "\"sys.stdout.line_buffering, sys.stderr.line_buffering\"", 200, "[true,true]");
-	check_answer(p, "\"sys.dont_write_bytecode\"", 200, "false");
+	check_answer(p, "\"sys.flags.dont_write_bytecode, sys.dont_write_bytecode\"", 200, "[0,true]");
 	check_answer(p, "\"os.environ['GREETING'], os.environ['MKL_NUM_THREADS'], os.environ['NUMEXPR_NUM_THREADS']\"",
 	    200, "[\"hello\",\"7\",\"9\"]");
 	check_answer(p, "\"os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS']\"", 200, "[\"2\",\"2\"]");

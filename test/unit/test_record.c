@@ -217,8 +217,8 @@ static void
 test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 {
 	struct activator_api apis[] = {
-	    {(char *)"iris", (char *)"/iris/predict", 60000, 1 << 20, 100},
-	    {(char *)"caf\xc3\xa9", (char *)"/b", 1, 1, 0},
+	    {0, (char *)"iris", (char *)"/iris/predict", true, 60000, 1 << 20, 100},
+	    {4095, (char *)"caf\xc3\xa9", (char *)"/b", false, 1, 1, 0},
 	};
 	const struct activator_start start = {
 	    .apis = apis,
@@ -235,6 +235,8 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	assert_int_equal(activator_start_decode(json, strlen(json), &got, &err), 0);
 	assert_int_equal(got.n_apis, 2);
 	assert_string_equal(got.apis[1].name, apis[1].name);
+	assert_int_equal(got.apis[1].number, 4095);
+	assert_true(got.apis[0].routed && !got.apis[1].routed);
 	assert_string_equal(got.apis[0].endpoint, "/iris/predict");
 	assert_int_equal(got.apis[0].timeout_ms, 60000);
 	assert_int_equal(got.apis[0].max_body_bytes, 1 << 20);

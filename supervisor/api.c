@@ -1,0 +1,415 @@
+/*
+ * api - see api.h.
+ */
+#include "supervisor/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "supervisor/activator.h"
+#include "supervisor/child.h"
+#include "supervisor/reload.h"
+#include "supervisor/replica.h"
+#include "supervisor/supervisor.h"
+
+int
+api_new(struct supervisor *supervisor, struct config *config, const struct api_config *settings, struct api **ret_api,
+    struct error *err)
+{
+	struct api *api;
+	int number;
+
+	number = board_add_api(&supervisor->board, settings->compute.max_replicas, err);
+	if (number < 0)
+		return number;
+	api = xcalloc(1, sizeof(*api));
+	*api = (struct api){.supervisor = supervisor,
+	    .number = (uint32_t)number,
+	    .name = xstrdup(settings->name),
+	    .endpoint = xstrdup(settings->endpoint),
+	    .wanted = settings->compute.init_replicas};
+	TAILQ_INIT(&api->slots);
+	api_set_config(api, config, settings);
+	*ret_api = api;
+	return 0;
+}
+
+void
+api_free(struct api *api)
+{
+	ASSERT(TAILQ_EMPTY(&api->slots));
+	board_remove_api(&api->supervisor->board, api->number);
+	generation_unref(api->generation);
+	generation_unref(api->candidate);
+	config_unref(api->config);
+	free(api->name);
+	free(api->endpoint);
+	free(api);
+}
+
+void
+api_set_config(struct api *api, struct config *config, const struct api_config *settings)
+{
+	config_ref(config);
+	config_unref(api->config);
+	api->config = config;
+	api->settings = settings;
+	api->wanted = MAX(MIN(api->wanted, settings->compute.max_replicas), settings->compute.min_replicas);
+}
+
+/* ---- slots ---- */
+
+static bool
+stays(const struct slot *slot)
+{
+	return !slot->dismissed;
+}
+
+/* Replicas of a generation, or of all others, that are to stay; of these, those that are ready. */
+struct tally {
+	int n, ready;
+};
+
+static struct tally
+count(const struct api *api, const struct generation *generation, bool of_it)
+{
+	struct tally tally = {0, 0};
+	const struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && (slot->generation == generation) == of_it) {
+			tally.n++;
+			tally.ready += slot->state == SLOT_READY;
+		}
+	return tally;
+}
+
+static bool
+has_dismissed(const struct api *api)
+{
+	const struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (!stays(slot))
+			return true;
+	return false;
+}
+
+/* The lowest one that nobody has. */
+static int
+free_index(const struct api *api)
+{
+	const struct slot *slot;
+	int index = 0;
+
+again:
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (slot->index == index) {
+			index++;
+			goto again;
+		}
+	return index;
+}
+
+/* One more replica of the generation. NULL: there is no room for it now. */
+static struct slot *
+add_slot(struct api *api, struct generation *generation)
+{
+	struct slot *slot;
+
+	if (!board_has_place(&api->supervisor->board, api->number))
+		return NULL;
+	slot = xcalloc(1, sizeof(*slot));
+	replica_init(slot, api, generation, free_index(api));
+	TAILQ_INSERT_TAIL(&api->slots, slot, in_api);
+	return slot;
+}
+
+/* It is to end, and never comes back. */
+static void
+dismiss(struct slot *slot, const char *why)
+{
+	slot->dismissed = true;
+	log_debug("%s: not wanted any more: %s", slot->name, why);
+}
+
+static void
+free_slot(struct api *api, struct slot *slot)
+{
+	TAILQ_REMOVE(&api->slots, slot, in_api);
+	child_done(slot);
+	generation_unref(slot->generation);
+	free(slot);
+}
+
+/* Which of two goes first when there are too many: one that is not ready, one that has nothing to do, the younger one. */
+static bool
+goes_before(const struct slot *a, const struct slot *b)
+{
+	bool a_ready = a->state == SLOT_READY, b_ready = b->state == SLOT_READY;
+	bool a_idle = replica_is_idle(a), b_idle = replica_is_idle(b);
+
+	if (a_ready != b_ready)
+		return !a_ready;
+	if (a_idle != b_idle)
+		return a_idle;
+	return a->started_ms > b->started_ms;
+}
+
+/* The one of a generation, or of all others, that goes first; or NULL. */
+static struct slot *
+pick(struct api *api, const struct generation *generation, bool of_it)
+{
+	struct slot *slot, *best = NULL;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && (slot->generation == generation) == of_it && (!best || goes_before(slot, best)))
+			best = slot;
+	return best;
+}
+
+void
+api_remove_slots(struct api *api)
+{
+	while (!TAILQ_EMPTY(&api->slots))
+		free_slot(api, TAILQ_FIRST(&api->slots));
+}
+
+/* ---- steps ---- */
+
+static void
+drop_candidate(struct api *api, const char *why)
+{
+	struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (api->candidate && slot->generation == api->candidate && stays(slot))
+			dismiss(slot, why);
+	generation_unref(take_ptr(&api->candidate));
+}
+
+void
+api_set_candidate(struct api *api, struct generation *candidate)
+{
+	drop_candidate(api, "there is a newer config");
+	api->candidate = candidate ? generation_ref(candidate) : NULL;
+}
+
+/* There is no room for one more: one of the old makes room, unless one is about to. */
+static void
+make_room(struct api *api, const struct generation *newest)
+{
+	struct slot *old = pick(api, newest, false);
+
+	if (!old || has_dismissed(api))
+		return;
+	log_info("api \"%s\": no room for one more replica; %s makes room", api->name, old->name);
+	dismiss(old, "it makes room");
+}
+
+void
+api_retire(struct api *api)
+{
+	api->routed = false;
+	api->retired = true;
+}
+
+/* Does b, which is still to come, take the name or the endpoint of a? */
+static bool
+replaces(const struct api *b, const struct api *a)
+{
+	return b != a && !b->retired && !b->routed && (!strcmp(a->name, b->name) || !strcmp(a->endpoint, b->endpoint));
+}
+
+bool
+api_has_successor(const struct api *api)
+{
+	const struct supervisor *supervisor = api->supervisor;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		if (replaces(supervisor->apis[i], api))
+			return true;
+	return false;
+}
+
+/* Requests find it from now on. Those whose endpoint or name it takes end, the latter unless their endpoint waits for another. */
+static void
+begin_to_route(struct api *api)
+{
+	struct supervisor *supervisor = api->supervisor;
+
+	api->routed = true;
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
+		struct api *other = supervisor->apis[i];
+
+		if (other == api || !other->routed)
+			continue;
+		if (!strcmp(other->endpoint, api->endpoint) ||
+		    (!strcmp(other->name, api->name) && !api_has_successor(other)))
+			api_retire(other);
+	}
+	activator_tell_apis(supervisor);
+	supervisor_compare_soon(supervisor);
+}
+
+static void
+accept_candidate(struct api *api)
+{
+	generation_unref(api->generation);
+	api->generation = take_ptr(&api->candidate);
+	if (!api->routed)
+		begin_to_route(api);
+}
+
+static void
+reject_candidate(struct api *api, const struct slot *slot)
+{
+	reload_note_failure(api->supervisor, api, slot->last_death);
+	drop_candidate(api, "its generation does not start");
+	if (!api->generation)
+		api->retired = true;
+}
+
+/* One replica has to show that the candidate works. */
+static void
+try_candidate(struct api *api)
+{
+	struct slot *slot = pick(api, api->candidate, true);
+
+	if (!slot) {
+		slot = add_slot(api, api->candidate);
+		if (slot)
+			slot->trial = true;
+		else
+			make_room(api, api->candidate);
+	} else if (slot->state == SLOT_READY) {
+		slot->trial = false;
+		accept_candidate(api);
+	} else if (slot->deaths > 0) {
+		reject_candidate(api, slot);
+	}
+}
+
+static int
+amount(struct amount amount, int of, bool up)
+{
+	return amount.is_percent ? (int)(((int64_t)of * amount.value + (up ? 99 : 0)) / 100) : amount.value;
+}
+
+/* As many of the generation as are wanted, and none of an older one. */
+static void
+roll(struct api *api)
+{
+	const struct update_strategy_config *strategy = &api->settings->update_strategy;
+	struct generation *newest = api->generation;
+	struct tally new = count(api, newest, true), old = count(api, newest, false);
+	int surge = amount(strategy->max_surge, api->wanted, true);
+	int unavailable = amount(strategy->max_unavailable, api->wanted, false), least;
+	struct slot *slot;
+
+	if (surge == 0 && unavailable == 0)
+		unavailable = 1; /* or nothing would ever happen, as the Deployment controller has it */
+
+	for (; new.n > api->wanted; new.n--)
+		dismiss(pick(api, newest, true), "there are too many");
+	while (new.n < api->wanted &&new.n + old.n < api->wanted + (old.n > 0 ? surge : 0)) {
+		if (!add_slot(api, newest)) {
+			make_room(api, newest);
+			break;
+		}
+		new.n++;
+	}
+	new = count(api, newest, true);
+	least = MAX(api->wanted - unavailable, 1);
+	while ((slot = pick(api, newest, false))) {
+		if (slot->state == SLOT_READY && new.ready + old.ready <= least)
+			break;
+		old.ready -= slot->state == SLOT_READY;
+		dismiss(slot, "its generation is replaced");
+	}
+}
+
+/* Those that wait for it are served first, if anybody can. */
+static void
+retire(struct api *api)
+{
+	struct slot *slot;
+
+	if (api_count_ready(api) > 0 && board_waits(&api->supervisor->board, api->number)) {
+		supervisor_compare_later(api->supervisor);
+		return;
+	}
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot))
+			dismiss(slot, "its api is gone");
+}
+
+void
+api_compare(struct api *api, bool serving)
+{
+	struct slot *slot, *next;
+
+	if (!serving) {
+		TAILQ_FOREACH (slot, &api->slots, in_api)
+			slot->dismissed = true;
+	} else if (api->retired) {
+		retire(api);
+	} else {
+		if (api->candidate)
+			try_candidate(api);
+		if (api->generation && !api->retired && !api->candidate)
+			roll(api);
+	}
+	for (slot = TAILQ_FIRST(&api->slots); slot; slot = next) {
+		next = TAILQ_NEXT(slot, in_api);
+		if (!stays(slot))
+			child_unwanted(slot);
+		else if (slot->state == SLOT_EMPTY)
+			child_start(slot);
+		if (!stays(slot) && slot->state == SLOT_EMPTY)
+			free_slot(api, slot);
+	}
+}
+
+/* ---- questions ---- */
+
+int
+api_count_ready(const struct api *api)
+{
+	const struct slot *slot;
+	int n = 0;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		n += stays(slot) && slot->state == SLOT_READY;
+	return n;
+}
+
+bool
+api_is_settled(const struct api *api)
+{
+	struct tally all = count(api, api->generation, true);
+
+	return !api->candidate && !api->retired && all.n == api->wanted && all.ready == all.n && !has_dismissed(api) &&
+	    count(api, api->generation, false).n == 0;
+}
+
+bool
+api_has_rolled(const struct api *api)
+{
+	const struct slot *slot;
+
+	if (api->candidate || api->retired)
+		return false;
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (!stays(slot) || slot->generation != api->generation ||
+		    (slot->state != SLOT_READY && slot->deaths == 0))
+			return false;
+	return count(api, api->generation, true).n == api->wanted;
+}
+
+bool
+api_is_gone(const struct api *api)
+{
+	return api->retired && TAILQ_EMPTY(&api->slots) && board_is_unused(&api->supervisor->board, api->number);
+}

@@ -1,0 +1,76 @@
+/*
+ * api - the replicas of one api: how many there are to be, of which generation, and what is to be done about it.
+ *
+ * One struct api for each endpoint that is, was or will be served. api_compare looks at what there is and takes the next steps,
+ * and only these: it is called after whatever happens, and nothing has to be remembered between two calls but what stands
+ * here.
+ *
+ * A reload gives an api a candidate. One replica of it is started beside the others; if it does not become ready, the candidate
+ * is dropped and nothing has changed. Once it is ready, the candidate is the generation, and the old replicas are replaced as a
+ * Kubernetes Deployment would do it (RollingUpdate): at most max_surge replicas more than wanted (but for that first one), at
+ * most max_unavailable less that are ready, and always one. Where there is no room for one more, one old replica makes room
+ * first.
+ */
+#ifndef SUPERVISOR_API_H
+#define SUPERVISOR_API_H
+
+#include <sys/queue.h>
+
+#include "common/config.h"
+#include "supervisor/generation.h"
+#include "supervisor/slot.h"
+
+struct supervisor;
+
+TAILQ_HEAD(slot_list, slot);
+
+struct api {
+	struct supervisor *supervisor;
+	uint32_t number; /* on the scoreboard; free again when the api is gone */
+	char *name;
+	char *endpoint;
+	struct config *config;             /* of the last reload that had it */
+	const struct api_config *settings; /* of config: counts, and what takes effect without new replicas */
+	struct generation *generation;     /* that has proved itself, or is the first; NULL: only a candidate so far */
+	struct generation *candidate;      /* NULL: none */
+	struct slot_list slots;
+	int wanted;     /* replicas */
+	bool routed;    /* requests find it */
+	bool retired;   /* no longer in the config: it ends when its queue is empty */
+	bool said_room; /* that it lacks room was said */
+};
+
+/* Make one, with places on the board; nothing runs yet. 0 and *ret_api, or a negative errno and err. */
+MUSTCHECK int api_new(struct supervisor *supervisor, struct config *config, const struct api_config *settings,
+    struct api **ret_api, struct error *err);
+void api_free(struct api *api);         /* it has no slots */
+void api_remove_slots(struct api *api); /* for the end of the supervisor */
+
+/* A reload wants this to be its generation: try it. */
+void api_set_candidate(struct api *api, struct generation *candidate);
+
+/* Other counts and limits, of another config. */
+void api_set_config(struct api *api, struct config *config, const struct api_config *settings);
+
+/* No longer in the config: requests do not find it any more; it ends when those that wait for it are served. */
+void api_retire(struct api *api);
+
+/* Is there another one with its name or its endpoint, which may replace it once it works? */
+bool api_has_successor(const struct api *api);
+
+/* Take the next steps. serving: false: all replicas are to end. */
+void api_compare(struct api *api, bool serving);
+
+/* Are all replicas ready that are wanted, of the newest generation, and no others there? */
+bool api_is_settled(const struct api *api);
+
+/* Has every replica that is of an older generation, or was to end, ended? And is there no candidate, and nothing to start that has
+ * not started at least once? */
+bool api_has_rolled(const struct api *api);
+
+/* Has all of it ended, and is its number free? */
+bool api_is_gone(const struct api *api);
+
+int api_count_ready(const struct api *api);
+
+#endif

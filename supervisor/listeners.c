@@ -1,0 +1,115 @@
+/*
+ * listeners - see listeners.h.
+ */
+#include "supervisor/listeners.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+/* The one of old with that address. One with port 0 stays what it has become. */
+static struct shared_listener *
+find(const struct listeners *old, const char *text)
+{
+	for (size_t i = 0; old && i < old->n; i++)
+		if (!strcmp(old->all[i]->listener.config->text, text))
+			return old->all[i];
+	return NULL;
+}
+
+static void
+release(struct shared_listener *shared)
+{
+	if (--shared->references > 0)
+		return;
+	listener_done(&shared->listener);
+	config_unref(shared->config);
+	free(shared);
+}
+
+static int
+bind_one(
+    struct config *config, const struct listen_config *listen, struct shared_listener **ret_shared, struct error *err)
+{
+	struct shared_listener *shared = xcalloc(1, sizeof(*shared));
+	int r;
+
+	r = listener_bind(&shared->listener, listen, err);
+	if (r < 0) {
+		free(shared);
+		return r;
+	}
+	shared->references = 1;
+	shared->config = config_ref(config);
+	*ret_shared = shared;
+	return 0;
+}
+
+int
+listeners_bind(struct config *config, const struct listeners *old, struct listeners **ret_listeners, struct error *err)
+{
+	struct listeners *listeners = xcalloc(1, sizeof(*listeners));
+
+	listeners->references = 1;
+	listeners->all = xcalloc(config->server.n_listen, sizeof(struct shared_listener *));
+	for (size_t i = 0; i < config->server.n_listen; i++) {
+		const struct listen_config *listen = &config->server.listen[i];
+		struct shared_listener *shared = find(old, listen->text);
+		int r = 0;
+
+		if (shared)
+			shared->references++;
+		else
+			r = bind_one(config, listen, &shared, err);
+		if (r < 0) {
+			listeners_unref(listeners);
+			return r;
+		}
+		listeners->all[listeners->n++] = shared;
+	}
+	*ret_listeners = listeners;
+	return 0;
+}
+
+int
+listeners_listen(struct listeners *listeners, struct error *err)
+{
+	for (size_t i = 0; i < listeners->n; i++) {
+		struct shared_listener *shared = listeners->all[i];
+		int r;
+
+		if (shared->listens)
+			continue;
+		r = listener_listen(&shared->listener, err);
+		if (r < 0)
+			return r;
+		shared->listens = true;
+		log_info("listening on %s", shared->listener.text);
+	}
+	return 0;
+}
+
+bool
+listeners_equal(const struct listeners *a, const struct listeners *b)
+{
+	return a->n == b->n && !memcmp(a->all, b->all, a->n * sizeof(*a->all));
+}
+
+struct listeners *
+listeners_ref(struct listeners *listeners)
+{
+	listeners->references++;
+	return listeners;
+}
+
+void
+listeners_unref(struct listeners *listeners)
+{
+	if (!listeners || --listeners->references > 0)
+		return;
+	for (size_t i = 0; i < listeners->n; i++)
+		release(listeners->all[i]);
+	free(listeners->all);
+	free(listeners);
+}

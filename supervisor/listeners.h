@@ -1,0 +1,41 @@
+/*
+ * listeners - the sockets of a config's server.listen, shared by all that still use them.
+ *
+ * A reload makes a new set. An address that was there before is in both, with the same socket: its backlog loses nobody. The
+ * others are bound anew, and closed when the last replica that was started with them is gone.
+ */
+#ifndef SUPERVISOR_LISTENERS_H
+#define SUPERVISOR_LISTENERS_H
+
+#include "common/config.h"
+#include "common/error.h"
+#include "supervisor/listener.h"
+
+struct shared_listener {
+	unsigned references;
+	struct config *config; /* that listener.config is part of */
+	struct listener listener;
+	bool listens;
+};
+
+struct listeners {
+	unsigned references;
+	size_t n;
+	struct shared_listener **all;
+};
+
+/* Bind the addresses of config but for those of old (may be NULL), which are shared. 0 and *ret_listeners, or a negative errno and
+ * err, and nothing has changed. */
+MUSTCHECK int listeners_bind(
+    struct config *config, const struct listeners *old, struct listeners **ret_listeners, struct error *err);
+
+/* Take connections from now on, where that is not so already; says so in the log. */
+MUSTCHECK int listeners_listen(struct listeners *listeners, struct error *err);
+
+/* Are they the same sockets, in the same order? */
+bool listeners_equal(const struct listeners *a, const struct listeners *b);
+
+struct listeners *listeners_ref(struct listeners *listeners);
+void listeners_unref(struct listeners *listeners); /* NULL is fine */
+
+#endif

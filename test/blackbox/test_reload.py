@@ -1,0 +1,384 @@
+"""Reloading: SIGHUP and `cortexd --reload`. What changes, what stays, what an error leaves alone; nobody notices anything."""
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from cortexd import BUILD, wait_until
+
+CORTEXD = BUILD / "bin" / "cortexd"
+
+ECHO = """\
+    import os
+
+    def predict(sample, metadata):
+        return [{version}, os.getpid()]
+"""
+GATED = """\
+    import os
+    import time
+
+    def predict(sample, metadata):
+        open(sample + ".begun", "w").close()
+        while not os.path.exists(sample + ".end"):
+            time.sleep(0.002)
+        return {version}
+"""
+SLOW_INIT = """\
+    import os
+    import time
+
+    def init(model_path, metadata):
+        open(".init.begun", "a").write("x")
+        while not os.path.exists(".init.end"):
+            time.sleep(0.002)
+
+    def predict(sample, metadata):
+        return [{version}, os.getpid()]
+"""
+
+
+def config(*apis, listen="127.0.0.1:@PORT@", more=""):
+    """cortex.yaml: an api for each dict; name, endpoint, and further keys as YAML text."""
+    text = "- kind: deployment\n  name: d\n"
+    for api in apis:
+        text += f"- kind: api\n  name: {api['name']}\n  predictor: {{path: {api.get('path', 'predictor.py')}}}\n"
+        text += f"  endpoint: {api.get('endpoint', '/' + api['name'])}\n"
+        text += f"  compute: {{min_replicas: {api.get('replicas', 1)}, cpu: 100m}}\n"
+        for key, value in api.get("more", {}).items():
+            text += f"  {key}: {value}\n"
+    return text + f"- kind: server\n  listen: {listen}\n{more}"
+
+
+class Project:
+    """A cortexd, its files, and how they change."""
+
+    def __init__(self, start, files, ready, **options):
+        self.cortexd = start(files, wait=False, **options)
+        self.cortexd.wait_ready(ready)
+
+    def change(self, files):
+        self.cortexd.write({name: text.replace("@PORT@", str(self.cortexd.port)) for name, text in files.items()}, self.cortexd.folder)
+
+    def command(self):
+        return subprocess.run(
+            [CORTEXD, "-c", self.cortexd.folder / "cortex.yaml", "--reload"], capture_output=True, text=True, timeout=120
+        )
+
+    def reload(self, files, code=0):
+        """Change files and reload; what the command said."""
+        self.change(files)
+        result = self.command()
+        assert result.returncode == code, result
+        return result.stdout + result.stderr
+
+    def post(self, path, sample=None):
+        with self.cortexd.connect() as connection:
+            answer = connection.post(path, sample)
+            return answer.json() if answer.status == 200 else answer.status
+
+    def pids(self, state="ready"):
+        return set(self.cortexd.replicas(state))
+
+
+@pytest.fixture
+def project(start):
+    return lambda files, ready=1, **options: Project(start, files, ready, **options)
+
+
+# --- what changes, and what stays -------------------------------------------------------------------------------------
+def test_nothing_has_changed(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    pids = p.pids()
+    assert "0 changed, 0 added, 0 removed, 1 unchanged" in p.reload({})
+    os.utime(p.cortexd.folder / "predictor.py")  # touched, but the same text
+    p.change({"nohup.out": "x", "__pycache__/a.pyc": "x", ".hidden": "x"})
+    assert "1 unchanged" in p.reload({"cortex.yaml": "# a comment\n" + (p.cortexd.folder / "cortex.yaml").read_text()})
+    assert p.pids() == pids
+
+
+@pytest.mark.parametrize("name", ["predictor.py", "helper.py", "package/inner.py", "model.bin"])
+def test_a_file_of_the_project_has_changed(project, name):
+    files = {"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 3})}
+    files.setdefault(name, "1")
+    p = project(files, ready=3)
+    before = p.pids()
+    assert "1 changed" in p.reload({name: ECHO.format(version=22)})
+    assert len(p.pids()) == 3 and not p.pids() & before
+    assert p.post("/a")[0] == (22 if name == "predictor.py" else 1)
+
+
+def test_only_the_api_whose_settings_changed_gets_new_replicas(project):
+    apis = [{"name": "a"}, {"name": "b", "replicas": 2}]
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config(*apis)}, ready=3)
+    a = p.post("/a")
+    apis[1]["more"] = {"requests": "{timeout: 7s}"}
+    assert "1 changed, 0 added, 0 removed, 1 unchanged" in p.reload({"cortex.yaml": config(*apis)})
+    assert p.post("/a") == a
+    p.cortexd.wait_replicas(3)
+
+
+def test_counts_take_effect_without_new_replicas(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    before = p.pids()
+    assert "1 unchanged" in p.reload({"cortex.yaml": config({"name": "a", "replicas": 4, "more": {"requests": "{max_queue_length: 7}"}})})
+    assert len(p.cortexd.wait_replicas(4)) == 4 and before < p.pids()
+    compute = config({"name": "a", "replicas": 1}).replace("min_replicas: 1", "min_replicas: 1, max_replicas: 1")
+    p.reload({"cortex.yaml": compute})
+    p.cortexd.wait_replicas(1)
+
+
+def test_apis_come_and_go(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    before = p.pids()
+    assert p.post("/b") == 404
+    assert "0 changed, 1 added, 0 removed, 1 unchanged" in p.reload({"cortex.yaml": config({"name": "a"}, {"name": "b"})})
+    assert p.post("/b")[0] == 1 and p.post("/a")[1] in before
+    assert "0 changed, 0 added, 1 removed, 1 unchanged" in p.reload({"cortex.yaml": config({"name": "b"})})
+    assert p.post("/a") == 404 and p.post("/b")[0] == 1
+    for _ in range(20):  # numbers and places are used again
+        p.reload({"cortex.yaml": config({"name": "a"})})
+        p.reload({"cortex.yaml": config({"name": "b"})})
+    assert p.post("/b")[0] == 1
+
+
+def test_an_endpoint_moves_when_the_new_one_works(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    p.change({"predictor.py": SLOW_INIT.format(version=2), "cortex.yaml": config({"name": "a", "endpoint": "/new", "replicas": 2})})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until(lambda: (p.cortexd.folder / ".init.begun").exists(), "the new generation begins")
+    assert p.post("/a")[0] == 1 and p.post("/new") == 404
+    (p.cortexd.folder / ".init.end").touch()
+    p.cortexd.wait_log("reload: done")
+    assert p.post("/a") == 404 and p.post("/new")[0] == 2
+
+
+def test_two_apis_exchange_their_endpoints(project):
+    files = {"one.py": ECHO.format(version=1), "two.py": ECHO.format(version=2)}
+    files["cortex.yaml"] = config({"name": "a", "path": "one.py"}, {"name": "b", "path": "two.py"})
+    p = project(files, ready=2)
+    assert (p.post("/a")[0], p.post("/b")[0]) == (1, 2)
+    p.reload({"cortex.yaml": config({"name": "a", "path": "one.py", "endpoint": "/b"}, {"name": "b", "path": "two.py", "endpoint": "/a"})})
+    assert (p.post("/a")[0], p.post("/b")[0]) == (2, 1)
+
+
+def test_an_endpoint_goes_to_an_api_with_another_name(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "endpoint": "/x"})})
+    stop, wrong = threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            answer = p.post("/x")
+            if not isinstance(answer, list):
+                wrong.append(answer)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for name in "bababa":
+        p.reload({"cortex.yaml": config({"name": name, "endpoint": "/x"})})
+    stop.set()
+    thread.join()
+    assert not wrong
+
+
+def test_more_replicas_than_there_are_places_for(project):
+    """max_replicas grows beyond what the api had room for on the scoreboard."""
+    compute = "compute: {min_replicas: 2, max_replicas: %d, cpu: 100m}"
+    text = config({"name": "a", "replicas": 2})
+    small = text.replace("compute: {min_replicas: 2, cpu: 100m}", compute % 2)
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": small}, ready=2)
+    p.reload({"cortex.yaml": text.replace("compute: {min_replicas: 2, cpu: 100m}", compute % 500)})
+    assert p.post("/a")[0] == 1
+    p.cortexd.wait_replicas(2)
+
+
+# --- addresses --------------------------------------------------------------------------------------------------------
+def test_addresses_come_and_go(project, tmp_path):
+    path = tmp_path / "s.sock"
+    both = config({"name": "a", "replicas": 2}, listen=f"[127.0.0.1:@PORT@, 'unix:{path}']")
+    one = config({"name": "a", "replicas": 2})
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": one}, ready=2)
+    with p.cortexd.connect() as kept:
+        assert kept.post("/a", None).json()[0] == 1
+        p.reload({"cortex.yaml": both})
+        curl = ["curl", "-s", "--max-time", "20", "--unix-socket", path, "-d", "{}", "http://localhost/a"]
+        assert subprocess.run(curl, capture_output=True, text=True).stdout.startswith("[1,")
+        assert kept.post("/a", None).json()[0] == 1
+        p.reload({"cortex.yaml": one})
+        wait_until(lambda: not path.exists(), "the socket's file is removed")
+        assert kept.post("/a", None).json()[0] == 1
+    assert p.post("/a")[0] == 1
+
+
+def test_an_address_that_is_taken_changes_nothing(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    before = p.pids()
+    p.cortexd.expect_error("cannot listen on")
+    said = p.reload({"cortex.yaml": config({"name": "a"}, listen="[127.0.0.1:@PORT@, 127.0.0.2:1]").replace("127.0.0.2:1", f"192.0.2.1:{p.cortexd.port}")}, code=1)
+    assert "cannot listen on" in said and "stays in effect" in said
+    assert p.pids() == before and p.post("/a")[0] == 1
+
+
+# --- what an error leaves alone ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        ("import nothing_of_that_name\n", "No module named"),
+        ("def predict(sample):\n    pass\n", "two arguments"),
+        ("def init(model_path, metadata):\n    1 / 0\ndef predict(sample, metadata):\n    pass\n", "division by zero"),
+        ("import os\nos._exit(3)\n", "exit code 3"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "SIGKILL"),
+    ],
+)
+def test_code_that_does_not_start_changes_nothing(project, broken, said):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    before = p.pids()
+    p.cortexd.expect_any_error()
+    assert said in p.reload({"predictor.py": broken}, code=1)
+    assert p.pids() == before and p.post("/a")[0] == 1
+    assert "1 changed" in p.reload({"predictor.py": ECHO.format(version=2)})
+    assert p.post("/a")[0] == 2 and not p.pids() & before
+
+
+def test_a_config_with_errors_changes_nothing(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    before = p.pids()
+    for text in ("- kind: [\n", config({"name": "A"}), config({"name": "a", "path": "none.py"}), ""):
+        p.cortexd.expect_any_error()
+        since = p.cortexd.log_size()
+        p.change({"cortex.yaml": text})
+        p.cortexd.signal(signal.SIGHUP)
+        p.cortexd.wait_log("reload: failed: .*; the old config stays in effect", since=since)
+        assert p.pids() == before and p.post("/a")[0] == 1
+    assert p.command().returncode == 1
+
+
+def test_a_new_api_that_does_not_start_is_not_served_and_the_others_are(project):
+    files = {"predictor.py": ECHO.format(version=1), "bad.py": "1 / 0\n", "cortex.yaml": config({"name": "a"})}
+    p = project(files)
+    p.cortexd.expect_any_error()
+    both = config({"name": "a", "replicas": 2}, {"name": "b", "path": "bad.py"})
+    assert 'api "b"' in p.reload({"cortex.yaml": both}, code=1)
+    p.cortexd.wait_replicas(2)
+    assert p.post("/a")[0] == 1 and p.post("/b") == 404
+    assert "1 added" in p.reload({"bad.py": ECHO.format(version=3)})
+    assert p.post("/b")[0] == 3
+    p.cortexd.wait_ready(3)
+
+
+def test_the_state_directory_cannot_change(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    p.cortexd.expect_error("state_dir cannot change")
+    p.change({"cortex.yaml": config({"name": "a"}, more="  state_dir: elsewhere\n")})
+    p.cortexd.signal(signal.SIGHUP)
+    p.cortexd.wait_log("state_dir cannot change while cortexd runs")
+    assert p.post("/a")[0] == 1
+
+
+def test_the_command_without_a_cortexd(tmp_path):
+    (tmp_path / "predictor.py").write_text("def predict(sample, metadata): pass\n")
+    (tmp_path / "cortex.yaml").write_text(config({"name": "a"}, listen="127.0.0.1:1"))
+    result = subprocess.run([CORTEXD, "-c", tmp_path / "cortex.yaml", "--reload"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "none runs" in result.stderr
+
+
+# --- the way from one to the other ------------------------------------------------------------------------------------
+def test_the_old_ones_serve_until_the_new_ones_can(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    before = p.pids()
+    p.change({"predictor.py": SLOW_INIT.format(version=2)})
+    p.cortexd.signal(signal.SIGHUP)
+    begun = p.cortexd.folder / ".init.begun"
+    wait_until(begun.exists, "the new generation begins")
+    assert p.pids() == before and p.post("/a")[0] == 1
+    assert begun.read_text() == "x"  # one has to show that it works; the others wait for that
+    (p.cortexd.folder / ".init.end").touch()
+    p.cortexd.wait_log("reload: done")
+    assert p.post("/a")[0] == 2 and not p.pids() & before
+
+
+def test_a_newer_config_replaces_one_that_is_not_there_yet(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    before = p.pids()
+    p.change({"predictor.py": SLOW_INIT.format(version=2)})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until((p.cortexd.folder / ".init.begun").exists, "the second generation begins")
+    p.reload({"predictor.py": ECHO.format(version=3)})
+    assert p.post("/a")[0] == 3 and len(p.pids()) == 2
+    assert not p.pids() & before
+    p.cortexd.wait_replicas(0, state="starting")
+
+
+def test_going_back_while_the_new_one_is_not_there_yet(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    before = p.pids()
+    p.change({"predictor.py": SLOW_INIT.format(version=2)})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until((p.cortexd.folder / ".init.begun").exists, "the second generation begins")
+    assert "1 unchanged" in p.reload({"predictor.py": ECHO.format(version=1)})
+    assert p.pids() == before
+
+
+@pytest.mark.parametrize("surge, unavailable", [("0", "1"), ("1", "0"), ("100%", "0"), ("0", "100%"), ("3", "50%")])
+def test_no_more_and_no_less_than_the_strategy_allows(project, surge, unavailable):
+    strategy = {"update_strategy": f"{{max_surge: {surge}, max_unavailable: {unavailable}}}"}
+    files = {"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 4, "more": strategy})}
+    p = project(files, ready=4)
+    p.reload({"predictor.py": ECHO.format(version=2)})
+    assert len(p.pids()) == 4 and p.post("/a")[0] == 2
+
+
+def test_requests_that_run_and_wait_are_answered_by_those_that_they_came_for(project):
+    files = {"predictor.py": GATED.format(version=1), "other.py": ECHO.format(version=5)}
+    files["cortex.yaml"] = config({"name": "a"}, {"name": "b", "path": "other.py"})
+    p = project(files, ready=2)
+    answers = {}
+
+    def ask(name):
+        answers[name] = p.post("/a", name)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("one", "two", "three")]
+    threads[0].start()
+    wait_until((p.cortexd.folder / "one.begun").exists, "the first prediction begins")
+    for thread in threads[1:]:
+        thread.start()
+    p.change({"cortex.yaml": config({"name": "b", "path": "other.py"})})
+    p.cortexd.signal(signal.SIGHUP)
+    p.cortexd.wait_log('api "a" .* is removed')
+    for name in ("one", "two", "three"):
+        (p.cortexd.folder / f"{name}.end").touch()
+    for thread in threads:
+        thread.join()
+    p.cortexd.wait_log("reload: done")
+    assert answers["one"] == 1 and set(answers.values()) <= {1, 404}
+    assert p.post("/a", "x") == 404 and p.post("/b")[0] == 5
+
+
+def test_many_reloads_leave_no_trace_in_the_supervisor(project):
+    from cortexd import descriptors, memory_kib
+
+    p = project({"predictor.py": ECHO.format(version=0), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    for version in range(1, 31):
+        p.reload({"predictor.py": ECHO.format(version=version)})
+        if version == 10:
+            before = descriptors(p.cortexd.pid), memory_kib(p.cortexd.pid)
+    assert p.post("/a")[0] == 30
+    wait_until(lambda: descriptors(p.cortexd.pid) <= before[0], "no descriptor is left over")
+    assert memory_kib(p.cortexd.pid) <= before[1] + 64
+
+
+def test_the_activator_dies_during_a_reload(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    p.cortexd.expect_any_error()
+    for version in range(2, 8):
+        p.change({"predictor.py": ECHO.format(version=version), "cortex.yaml": config({"name": "a", "replicas": 2}, {"name": f"b{version}"})})
+        since = p.cortexd.log_size()
+        p.cortexd.signal(signal.SIGHUP)
+        for pid, title in p.cortexd.family().items():
+            if title.startswith("cortexd: activator"):
+                os.kill(pid, signal.SIGKILL)
+        p.cortexd.wait_log("reload: done", since=since)
+        assert p.post("/a")[0] == version and p.post(f"/b{version}")[0] == version
+    p.cortexd.wait_ready(3)
