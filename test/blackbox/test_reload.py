@@ -360,13 +360,13 @@ def test_many_reloads_leave_no_trace_in_the_supervisor(project):
     from cortexd import descriptors, memory_kib
 
     p = project({"predictor.py": ECHO.format(version=0), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
-    for version in range(1, 31):
+    for version in range(1, 51):
         p.reload({"predictor.py": ECHO.format(version=version)})
-        if version == 10:
+        if version == 15:
             before = descriptors(p.cortexd.pid), memory_kib(p.cortexd.pid)
-    assert p.post("/a")[0] == 30
+    assert p.post("/a")[0] == 50
     wait_until(lambda: descriptors(p.cortexd.pid) <= before[0], "no descriptor is left over")
-    assert memory_kib(p.cortexd.pid) <= before[1] + 64
+    assert memory_kib(p.cortexd.pid) <= before[1] + 256  # pages, not a leak for each reload
 
 
 def test_the_activator_dies_during_a_reload(project):
