@@ -26,6 +26,12 @@ has_fd(enum record_kind kind)
 	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER;
 }
 
+static bool
+may_have_text(uint32_t kind)
+{
+	return kind == RECORD_FAILED || kind == RECORD_RECYCLE;
+}
+
 size_t
 record_encode(enum record_kind kind, const uint32_t numbers[2], const char *text, uint8_t ret_wire[RECORD_MAX])
 {
@@ -50,7 +56,7 @@ record_decode(const uint8_t *wire, size_t length, struct record *ret_record)
 	memcpy(&header, wire, sizeof(header));
 	if (header.kind < RECORD_READY || header.kind >= RECORD_N_KINDS || header.length > RECORD_TEXT_MAX ||
 	    header.length != length - sizeof(header) || memchr(wire + sizeof(header), '\0', header.length) ||
-	    (header.length > 0 && header.kind != RECORD_FAILED))
+	    (header.length > 0 && !may_have_text(header.kind)))
 		return -EBADMSG;
 	ret_record->kind = (enum record_kind)header.kind;
 	memcpy(ret_record->numbers, header.numbers, sizeof(header.numbers));

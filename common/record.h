@@ -6,6 +6,7 @@
  *                             FAILED <text>    cannot start: one line for the log and for status; exit follows
  *                             OVERDUE          a prediction has outlived its deadline; its client was answered
  *                             BACK             and has ended now
+ *                             RECYCLE <text>   it serves, but would like to be replaced (config: recycle): the reason, for the log
  *   supervisor -> replica     DRAIN last       take no new request, finish what was read, exit 0. last 1: cortexd stops,
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
@@ -40,6 +41,7 @@ enum record_kind {
 	RECORD_BACK,
 	RECORD_APIS,
 	RECORD_LISTENER,
+	RECORD_RECYCLE,
 	RECORD_N_KINDS,
 };
 

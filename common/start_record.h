@@ -40,9 +40,12 @@ struct start_record {
 	int n_listeners;
 	int slot; /* its slot of the scoreboard */
 	int64_t max_body_bytes;
-	int64_t timeout_ms;      /* of a request, from its arrival to its answer */
-	int64_t cpu_millicpu;    /* the cpu request: sizes the thread pools of numeric libraries */
-	int64_t stop_timeout_ms; /* a replica that lost its supervisor ends itself after this */
+	int64_t timeout_ms;         /* of a request, from its arrival to its answer */
+	int64_t cpu_millicpu;       /* the cpu request: sizes the thread pools of numeric libraries */
+	int64_t stop_timeout_ms;    /* a replica that lost its supervisor ends itself after this */
+	int64_t recycle_requests;   /* after so many predictions it asks to be replaced; 0: never */
+	int recycle_jitter_percent; /* and each process takes up to so much off that */
+	int64_t recycle_mem_bytes;  /* or when its resident memory is above this; 0: never */
 	enum log_format log_format;
 	enum log_level log_level;
 };

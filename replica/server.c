@@ -248,6 +248,23 @@ wants_to_offer(const struct server *server)
 	return waiting_ns != 0 && waiting_ns < conn->kept->arrival_ns;
 }
 
+/* Between two predictions, if it is time for a successor. The supervisor decides when: until DRAIN comes we go on. */
+static void
+ask_to_be_replaced(struct server *server, int64_t now_ns)
+{
+	struct recycle *recycle = &server->recycle;
+	char why[RECYCLE_TEXT_MAX];
+	int64_t resident_bytes = 0;
+
+	if (server->wants_out || server->draining)
+		return;
+	if (recycle_must_look(recycle, now_ns))
+		resident_bytes = recycle_read_resident();
+	if (recycle_is_due(recycle, atomic_load_explicit(&server->link.slot->predictions, memory_order_relaxed),
+		resident_bytes, why))
+		server->wants_out = record_send(REPLICA_FD_CONTROL, RECORD_RECYCLE, why) == 0;
+}
+
 static void
 arm_flush(struct server *server)
 {
@@ -283,6 +300,7 @@ serve_pending(struct server *server)
 		server->received = false;
 		server->served_own = true;
 		now_ns = serve(server, conn, now_ns);
+		ask_to_be_replaced(server, now_ns);
 		if (wants_to_offer(server))
 			break;
 	}
@@ -623,6 +641,7 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->timeout_ns = start->timeout_ms * 1000000;
 	server->stop_timeout_s = (unsigned)MAX(1, start->stop_timeout_ms / 1000);
 	server->max_conns = http_connection_limit();
+	recycle_init(&server->recycle, start, arc4random());
 	TAILQ_INIT(&server->pending);
 	http_routes_add(&server->routes, start->endpoint, 0);
 	r = http_memory_init(&server->memory, server->max_conns + HTTP_RESERVED_FDS,
@@ -655,6 +674,18 @@ server_free(struct server *server)
 	fd_close(&server->drain_fd);
 	free(server->listeners);
 	free(server);
+}
+
+/* How large it is before its first prediction: there may be no point in replacing it for that. */
+static void
+note_size(struct server *server)
+{
+	int64_t limit = server->recycle.max_mem_bytes, resident_bytes = limit > 0 ? recycle_read_resident() : 0;
+
+	if (!recycle_begin(&server->recycle, resident_bytes))
+		log_warning("%lld KiB of memory before the first prediction, more than recycle.max_mem, %lld KiB: a "
+			    "successor would be as large, so this is not replaced for that",
+		    (long long)resident_bytes / 1024, (long long)limit / 1024);
 }
 
 /* Begin to take requests, and say so. False when it cannot be done. */
@@ -727,6 +758,7 @@ server_run(struct server *server, struct predictor *predictor)
 {
 	children_end_here("init");
 	server->predictor = predictor;
+	note_size(server);
 	if (!begin(server))
 		return 1;
 	for (;;) {

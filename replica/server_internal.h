@@ -12,6 +12,7 @@
 #include "replica/keeper.h"
 #include "replica/link.h"
 #include "replica/predictor.h"
+#include "replica/recycle.h"
 #include "replica/server.h"
 #include "replica/turn.h"
 
@@ -42,6 +43,8 @@ struct server {
 	int64_t rested_ns;       /* when it last did not have to work */
 	int64_t shared_ns;       /* when it last gave connections away */
 	int64_t predict_ns;      /* how long predictions take, roughly */
+	struct recycle recycle;
+	bool wants_out; /* the supervisor was asked for a successor */
 	bool draining;
 	int exit_status;
 

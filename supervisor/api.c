@@ -66,19 +66,26 @@ stays(const struct slot *slot)
 	return !slot->dismissed;
 }
 
-/* Replicas of a generation, or of all others, that are to stay; of these, those that are ready. */
+/* Is it what the api wants? Not of an older generation, nor one that asks to be replaced. */
+static bool
+is_current(const struct slot *slot, const struct generation *newest)
+{
+	return slot->generation == newest && !slot->recycle;
+}
+
+/* Replicas that are current, or those that are not, and are to stay; of these, those that are ready. */
 struct tally {
 	int n, ready;
 };
 
 static struct tally
-count(const struct api *api, const struct generation *generation, bool of_it)
+count(const struct api *api, const struct generation *newest, bool current)
 {
 	struct tally tally = {0, 0};
 	const struct slot *slot;
 
 	TAILQ_FOREACH (slot, &api->slots, in_api)
-		if (stays(slot) && (slot->generation == generation) == of_it) {
+		if (stays(slot) && is_current(slot, newest) == current) {
 			tally.n++;
 			tally.ready += slot->state == SLOT_READY;
 		}
@@ -157,14 +164,14 @@ goes_before(const struct slot *a, const struct slot *b)
 	return a->started_ms > b->started_ms;
 }
 
-/* The one of a generation, or of all others, that goes first; or NULL. */
+/* The one that goes first, of those that are current, or not; or NULL. */
 static struct slot *
-pick(struct api *api, const struct generation *generation, bool of_it)
+pick(struct api *api, const struct generation *newest, bool current)
 {
 	struct slot *slot, *best = NULL;
 
 	TAILQ_FOREACH (slot, &api->slots, in_api)
-		if (stays(slot) && (slot->generation == generation) == of_it && (!best || goes_before(slot, best)))
+		if (stays(slot) && is_current(slot, newest) == current && (!best || goes_before(slot, best)))
 			best = slot;
 	return best;
 }
@@ -326,7 +333,7 @@ roll(struct api *api)
 		if (slot->state == SLOT_READY && new.ready + old.ready <= least)
 			break;
 		old.ready -= slot->state == SLOT_READY;
-		dismiss(slot, "its generation is replaced");
+		dismiss(slot, "another one takes its place");
 	}
 }
 

@@ -40,6 +40,9 @@ make_start_record(const struct slot *slot)
 	    .timeout_ms = api->timeout_ms,
 	    .cpu_millicpu = api->compute.cpu_millicpu,
 	    .stop_timeout_ms = slot->supervisor->options.stop_timeout_ms,
+	    .recycle_requests = api->recycle.max_requests,
+	    .recycle_jitter_percent = api->recycle.jitter_percent,
+	    .recycle_mem_bytes = api->recycle.max_mem_bytes,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	};
@@ -114,6 +117,11 @@ on_record(struct slot *slot, const struct record *record)
 	case RECORD_BACK:
 		child_set_patience(slot, 0);
 		return true;
+	case RECORD_RECYCLE:
+		log_info("%s: asks to be replaced: %s", slot->name, record->text);
+		slot->recycle = true;
+		supervisor_compare_soon(slot->supervisor);
+		return true;
 	default:
 		return false;
 	}
@@ -133,6 +141,7 @@ on_gone(struct slot *slot)
 	struct board *board = &slot->supervisor->board;
 	struct place *place;
 
+	slot->recycle = false;
 	if (slot->place < 0)
 		return;
 	place = &board->places[slot->place];

@@ -75,6 +75,7 @@ struct slot {
 	int64_t since_ms;       /* when the state was entered */
 	int64_t started_ms;     /* when the process was forked */
 	int64_t ready_since_ms; /* when it became ready; 0: it did not */
+	bool recycle;           /* of a replica: the process has asked to be replaced (config: recycle) */
 
 	const char *program; /* that it runs; borrowed */
 	pid_t pid;           /* 0: no process, or it was reaped */

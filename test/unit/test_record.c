@@ -158,6 +158,12 @@ test_bad_records_are_refused(UNUSED void **state)
 	length = record_encode(RECORD_FAILED, none, "abc", wire);
 	wire[0] = RECORD_READY; /* carries no text */
 	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
+	wire[0] = RECORD_RECYCLE; /* does */
+	assert_int_equal(record_decode(wire, length, &record), 0);
+	assert_int_equal(record.kind, RECORD_RECYCLE);
+	assert_string_equal(record.text, "abc");
+	wire[0] = RECORD_N_KINDS;
+	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
 	wire[0] = 99;
 	assert_int_equal(record_decode(wire, length, &record), -EBADMSG);
 }
@@ -182,6 +188,9 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .max_body_bytes = 1 << 20,
 	    .cpu_millicpu = 200,
 	    .stop_timeout_ms = 30000,
+	    .recycle_requests = 5000000000,
+	    .recycle_jitter_percent = 100,
+	    .recycle_mem_bytes = 6000000000,
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_WARNING,
 	};
@@ -208,6 +217,9 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.max_body_bytes, 1 << 20);
 	assert_int_equal(got.cpu_millicpu, 200);
 	assert_int_equal(got.stop_timeout_ms, 30000);
+	assert_int_equal(got.recycle_requests, 5000000000);
+	assert_int_equal(got.recycle_jitter_percent, 100);
+	assert_int_equal(got.recycle_mem_bytes, 6000000000);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_WARNING);
 	start_record_done(&got);
