@@ -12,7 +12,7 @@ NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
 VICTIMS	   ?= replicas activator
 JOBS	   ?= 3
-FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch])
+FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
 $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
@@ -55,6 +55,15 @@ $(TEST_VENV)/ready: test/requirements.txt
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+# --- simulation --------------------------------------------------------------------------------------------------------
+.PHONY: simulate-scaling
+simulate-scaling: $(B)/test/sim_scaling ## a day of the autoscaler: writes docs/scaling.svg and the table of docs/scaling.md
+	scripts/simulate-scaling $<
+
+$(B)/test/sim_%: $(B)/obj/test/sim/%.o $(SUPERVISOR_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ -lm
 
 # --- fuzzing: clang's libFuzzer, in a flavour of its own ---------------------------------------------------------------
 .PHONY: fuzz-build fuzz fuzz-replay
@@ -109,4 +118,4 @@ clean: ## remove everything that was built
 
 help: ## this list
 	@echo 'make: builds $(PROGRAMS:%=$(BIN)/%); CC=clang, DEVELOPER=1 (warnings are errors), SANITIZE=address,undefined'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile test/test.mk | sort | awk -F'\t' '{printf "  %-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile test/test.mk | sort | awk -F'\t' '{printf "  %-18s%s\n", $$1, $$2}'
