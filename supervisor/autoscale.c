@@ -34,7 +34,7 @@ struct autoscale_replica {
 	uint64_t id;
 	int64_t ready_since_ms;                      /* -1: not ready */
 	int64_t cpu_us;                              /* the counter, as of the last reading */
-	struct reading last;                         /* since READY; at_ms is -1 when there is none */
+	struct reading last;                         /* since READY was noticed; at_ms is -1 when there is none */
 	struct reading readings[AUTOSCALE_READINGS]; /* a ring, likewise; none newer than last */
 	uint32_t n_readings;
 };
@@ -45,6 +45,7 @@ struct usage {
 	int n_measured;
 	int n_not_ready;
 	int n_missing;
+	bool any_ready; /* measured or not */
 };
 
 static int
@@ -190,7 +191,7 @@ autoscaler_sample(
 	for (size_t i = 0; i < n; i++) {
 		struct autoscale_replica *replica = &autoscaler->replicas[i];
 
-		if (samples[i].ready_since_ms >= 0 && samples[i].cpu_us >= 0)
+		if (samples[i].cpu_us >= 0)
 			note_reading(replica, now_ms, samples[i].cpu_us, is_to_be_kept(autoscaler, replica, now_ms));
 	}
 	if (in_flight >= 0) {
@@ -236,6 +237,7 @@ measure(const struct autoscaler *autoscaler, int64_t now_ms, int wanted)
 	for (size_t i = 0; i < autoscaler->n_replicas; i++) {
 		const struct autoscale_replica *replica = &autoscaler->replicas[i];
 
+		usage.any_ready = usage.any_ready || replica->ready_since_ms >= 0;
 		if (replica->ready_since_ms < 0 || now_ms - replica->ready_since_ms < AUTOSCALE_MEASURE_MS) {
 			usage.n_not_ready++;
 			continue;
@@ -293,9 +295,9 @@ recommend_by_cpu(struct autoscale_decision *decision, const struct usage *usage)
 	return second > target ? MAX(wanted, decision->from) : MIN(wanted, decision->from);
 }
 
-/* How many the requests in flight ask for; -1: unknown. */
+/* How many the requests in flight ask for; -1: unknown, or all of them wait for a start. */
 static int
-recommend_by_in_flight(struct autoscale_decision *decision, int64_t sum, int64_t n)
+recommend_by_in_flight(struct autoscale_decision *decision, const struct usage *usage, int64_t sum, int64_t n)
 {
 	int64_t target = decision->policy.target_in_flight_milli, total;
 
@@ -303,6 +305,8 @@ recommend_by_in_flight(struct autoscale_decision *decision, int64_t sum, int64_t
 		return -1;
 	total = sum * 1000 / n;
 	decision->in_flight_milli = total;
+	if (!usage->any_ready)
+		return -1;
 	if (on_target(total, target * decision->from, decision->policy.tolerance_permille))
 		return decision->from;
 	return to_int(divide_up(total, target));
@@ -323,7 +327,7 @@ recommend(struct autoscaler *autoscaler, struct autoscale_decision *decision)
 	if (decision->policy.target_in_flight_milli == 0)
 		return by_cpu;
 	by_in_flight = decision->in_flight_recommended = recommend_by_in_flight(
-	    decision, autoscaler->in_flight_sum, autoscaler->in_flight_n);
+	    decision, &usage, autoscaler->in_flight_sum, autoscaler->in_flight_n);
 	if (by_in_flight < 0)
 		by_in_flight = decision->from;
 	return MAX(by_cpu, by_in_flight);
@@ -549,7 +553,9 @@ autoscale_reason(const struct autoscale_decision *decision, char text[AUTOSCALE_
 	add_cpu(text, decision);
 	if (decision->in_flight_milli >= 0) {
 		add(text, "; ");
-		add_milli(text, decision->in_flight_milli);
+		add_milli(text,
+		    decision->in_flight_milli -
+			decision->in_flight_milli % (decision->in_flight_milli < 10000 ? 10 : 1000));
 		add(text, " requests in flight or queued, target ");
 		add_milli(text, decision->policy.target_in_flight_milli);
 		add(text, " per replica");

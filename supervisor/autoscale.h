@@ -9,7 +9,8 @@
  *   cpu        the mean over the measured replicas of the CPU each used, in whole percent of the request (rounded down, as the
  *              HPA does it: the number in the log is the number that decided). wanted = ceil(measured * percent / target).
  *   in flight  requests that run or wait, averaged over the samples since the last decision: a queue should be seen at once,
- *              and unlike CPU it does not change its meaning when replicas come and go. wanted = ceil(total / target).
+ *              and unlike CPU it does not change its meaning when replicas come and go. wanted = ceil(total / target). While
+ *              no replica is READY it is unknown: how many wait then says how long a start takes, not how many are needed.
  * The larger wins. A signal that is within the tolerance of its target wants what there is. When a signal could not be
  * measured, it wants what there is: the other one may add replicas but take none away.
  *
@@ -18,7 +19,7 @@
  *   not ready  everything that is to be measured yet: loading, READY since less than that, or wanted and not started. Left out;
  *              when the others ask for more, counted again as using 0 %.
  *   missing    READY long enough, but its CPU cannot be read. When the others ask for more, counted as using 0 %; when they ask
- *              for less, as using 100 % of its request.
+ *              for less, as using 100 % of its request (as the controller does it; the documentation speaks of the target).
  * If the second count is within the tolerance, or points the other way, nothing changes. A usage above the target never takes
  * replicas away, and one below never adds any.
  *
@@ -122,7 +123,7 @@ struct autoscale_decision {
 	int cpu_recommended; /* -1: no opinion */
 
 	int64_t in_flight_milli;   /* mean of the total, in thousandths; -1: not looked at, or unknown */
-	int in_flight_recommended; /* -1: no opinion */
+	int in_flight_recommended; /* -1: no opinion, though in_flight_milli may be known */
 
 	struct autoscale_policy policy; /* as it was */
 };

@@ -154,7 +154,7 @@ static const struct recommendation_case cpu_cases[] = {
     {"the new ratio reverses the direction: no action", 4, "60 60 - -", 4},
     {"not-yet-ready pods are set aside on a scale down: 4 * 20/50 = 1.6", 5, "20 20 20 20 -", 2},
     {"within the tolerance without the ones set aside: no action", 4, "52 52 - -", 4},
-    {"pods that are wanted and do not exist are pending: 300/4", 4, "150 150", 6},
+    {"pods that are wanted and do not exist are pending: 220/4 = 55 is within the tolerance", 4, "110 110", 4},
     {"missing metrics are 100 % on a scale down: 240/8 = 30, 8 * 0.6", 8, "20 20 20 20 20 20 20 ?", 5},
     {"and reverse the direction: (20 + 300)/4 = 80: no action", 4, "20 ? ? ?", 4},
     {"and end within the tolerance: (20 + 20 + 100)/3 = 46: no action", 3, "20 20 ?", 3},
@@ -251,6 +251,8 @@ test_the_larger_of_two_signals_wins_and_an_unknown_one_forbids_to_take_away(UNUS
 	    {"? ?", 5, 5},
 	    {"10 10", -1, 2},
 	    {"100 100", -1, 4},
+	    {"- -", 50, 2}, /* they wait for the start */
+	    {"? -", 50, 50},
 	    {"? ?", -1, 2},
 	};
 
@@ -428,6 +430,21 @@ test_a_replica_that_cannot_be_read_any_more_is_missing_after_a_period(UNUSED voi
 	world.percent[1] = UNREADABLE;
 	assert_int_equal(world_decide(&world)->n_missing, 1);
 	assert_int_equal(autoscaler_last(&world.autoscaler)->n_measured, 1);
+	world_done(&world);
+}
+
+static void
+test_a_few_seconds_of_readings_say_nothing(UNUSED void **state)
+{
+	struct world world;
+
+	world_init(&world, &policy_50, 2);
+	add_all(&world, "50 ?");
+	world_sample(&world);
+	world_pass(&world, 10 * S);
+	world.percent[1] = 500;
+	assert_int_equal(world_decide(&world)->n_missing, 1);
+	assert_int_equal(world_decide(&world)->n_missing, 0);
 	world_done(&world);
 }
 
@@ -617,14 +634,17 @@ test_a_stabilization_window_of_a_day(UNUSED void **state)
 	struct world world;
 	int64_t begin;
 
+	policy.window_ms = PERIOD;
 	policy.downscale_stabilization_ms = 24 * 3600 * S;
 	world_init(&world, &policy, 4);
 	world_follow(&world, 50);
 	for (int i = 0; i < 400; i++)
 		world_decide(&world);
+	world_follow(&world, 100);
+	assert_int_equal(world_decide(&world)->to, 8);
 	world_follow(&world, 0);
 	begin = world.now;
-	while (world_decide(&world)->to == 4)
+	while (world_decide(&world)->to == 8)
 		assert_true(world.now - begin < 48LL * 3600 * S);
 	assert_in_range(world.now - begin, 24 * 3600 * S - PERIOD, 24 * 3600 * S + 600 * S);
 	world_done(&world);
@@ -661,15 +681,15 @@ test_decisions_are_due_each_period_and_lateness_does_not_add_up(UNUSED void **st
 	int n = 0;
 
 	world_init(&world, &policy_50, 1);
-	for (int64_t now = 0; now <= 3600 * S; now += 1003) {
+	for (int64_t now = 0; now <= 36000 * S; now += 1003) {
 		if (now < autoscaler_due_ms(&world.autoscaler))
 			continue;
 		autoscaler_decide(&world.autoscaler, now, 1, NULL);
 		n++;
 	}
-	assert_int_equal(n, 3600 * S / PERIOD - 1); /* the last one is due at the very end, and late */
-	autoscaler_decide(&world.autoscaler, 10000 * S, 1, NULL);
-	assert_int_equal(autoscaler_due_ms(&world.autoscaler), 10000 * S + PERIOD);
+	assert_int_equal(n, 36000 * S / PERIOD - 1); /* the last one is due at the very end, and late */
+	autoscaler_decide(&world.autoscaler, 100000 * S, 1, NULL);
+	assert_int_equal(autoscaler_due_ms(&world.autoscaler), 100000 * S + PERIOD);
 	world_done(&world);
 }
 
@@ -732,6 +752,22 @@ test_a_limit_that_is_reached_is_told_once(UNUSED void **state)
 }
 
 static void
+test_a_fixed_count_is_not_told_about(UNUSED void **state)
+{
+	struct autoscale_policy policy = policy_50;
+	struct world world;
+
+	policy.min_replicas = policy.max_replicas = 3;
+	world_init(&world, &policy, 3);
+	for (int i = 0; i < 30; i++) {
+		world_follow(&world, i % 10 * 50);
+		assert_int_equal(world_decide(&world)->to, 3);
+		assert_null(world.told);
+	}
+	world_done(&world);
+}
+
+static void
 test_replicas_that_cannot_be_read_are_told(UNUSED void **state)
 {
 	struct world world;
@@ -783,6 +819,9 @@ test_reasons(UNUSED void **state)
 		"8 (5 "
 		"recommended; more within the last 300 s)"},
 	    {2, "- -", -1, 0, 100, "no replica has been ready for 15 s: stays at 2"},
+	    {2, "- -", 12, 700, 100,
+		"no replica has been ready for 15 s; 12 requests in flight or queued, target 0.7 per replica: stays at "
+		"2"},
 	    {2, "50 50", 5, 1250, 100,
 		"cpu 50% of the request over 2 ready replicas, target 50%; 5 requests in flight or queued, target 1.25 "
 		"per "
@@ -1068,6 +1107,7 @@ main(void)
 	    cmocka_unit_test(test_replicas_that_come_and_go_all_the_time_are_still_measured),
 	    cmocka_unit_test(test_late_and_missing_samples_do_not_change_the_average),
 	    cmocka_unit_test(test_a_replica_that_cannot_be_read_any_more_is_missing_after_a_period),
+	    cmocka_unit_test(test_a_few_seconds_of_readings_say_nothing),
 	    cmocka_unit_test(test_a_cpu_time_that_falls_is_no_negative_use),
 	    cmocka_unit_test(test_the_order_of_samples_does_not_matter),
 	    cmocka_unit_test(test_one_step_doubles_or_adds_four),
@@ -1081,6 +1121,7 @@ main(void)
 	    cmocka_unit_test(test_decisions_are_due_each_period_and_lateness_does_not_add_up),
 	    cmocka_unit_test(test_what_changes_is_told_and_kept),
 	    cmocka_unit_test(test_a_limit_that_is_reached_is_told_once),
+	    cmocka_unit_test(test_a_fixed_count_is_not_told_about),
 	    cmocka_unit_test(test_replicas_that_cannot_be_read_are_told),
 	    cmocka_unit_test(test_reasons),
 	    cmocka_unit_test(test_the_longest_reason_fits),
