@@ -1,6 +1,7 @@
 /*
  * The autoscaler: cases computed from the documentation of the Kubernetes HorizontalPodAutoscaler ("Algorithm details",
- * "Configurable scaling behavior"), each with its rule, and properties that must hold whatever the load does.
+ * "Configurable scaling behavior"), each with its rule, and properties that must hold whatever the load does. One long file,
+ * because every test is a few lines in the same world.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1092,6 +1093,37 @@ test_after_a_step_the_count_converges_in_time(UNUSED void **state)
 	}
 }
 
+/* Predictions without a pause, on a host of two cores: all replicas are busy, each with at most one core. */
+static void
+test_a_saturated_api_grows_within_three_periods_whenever_the_load_begins(UNUSED void **state)
+{
+	for (int phase = 0; phase < PERIOD / S; phase++) {
+		struct autoscale_policy policy = AUTOSCALE_POLICY_DEFAULT;
+		int first = 0, all = 0;
+		struct world world;
+
+		policy.max_replicas = 6;
+		policy.cpu_millicpu = 300;
+		world_init(&world, &policy, 1);
+		world_follow(&world, 0);
+		for (int i = 0; i < 10; i++)
+			world_decide(&world);
+		for (int i = 0; i < phase; i++) {
+			world_pass(&world, S);
+			world_sample(&world);
+		}
+		for (int i = 1; all == 0 && i < 20; i++) {
+			world_follow(&world, MIN(100, 200 / world.wanted));
+			world_decide(&world);
+			first = first == 0 && world.wanted > 1 ? i : first;
+			all = world.wanted == 6 ? i : 0;
+		}
+		assert_in_range(first, 1, 3);
+		assert_in_range(all, first, 6);
+		world_done(&world);
+	}
+}
+
 int
 main(void)
 {
@@ -1129,6 +1161,7 @@ main(void)
 	    cmocka_unit_test(test_more_load_never_means_fewer_replicas),
 	    cmocka_unit_test(test_a_load_within_the_tolerance_changes_nothing),
 	    cmocka_unit_test(test_after_a_step_the_count_converges_in_time),
+	    cmocka_unit_test(test_a_saturated_api_grows_within_three_periods_whenever_the_load_begins),
 	};
 
 	return cmocka_run_group_tests_name("autoscale", tests, NULL, NULL);
