@@ -112,6 +112,13 @@ class Connection:
             answer.body = self.read_exactly(int(length))
         return answer
 
+    def final_answer(self):
+        """The next answer that is none of the interim ones (RFC 9110 15.2), which any request may get."""
+        while True:
+            answer = self.answer()
+            if answer.status >= 200:
+                return answer
+
     def closed(self):
         """True when the other side ends the connection without a byte more; waits for it."""
         try:
