@@ -53,6 +53,14 @@ set_option(int fd, int level, int option, int value)
  * second or so all the same.
  */
 static int
+set_tcp_options(int fd)
+{
+	int r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+
+	return r < 0 ? r : set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
+}
+
+static int
 open_tcp(const struct sockaddr *address, socklen_t length, bool v6_only, int *ret_fd)
 {
 	int fd, r;
@@ -62,9 +70,7 @@ open_tcp(const struct sockaddr *address, socklen_t length, bool v6_only, int *re
 		return -errno;
 	r = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (r == 0)
-		r = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	if (r == 0)
-		r = set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
+		r = set_tcp_options(fd);
 	if (r == 0 && address->sa_family == AF_INET6)
 		r = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6_only);
 	if (r == 0 && bind(fd, address, length) < 0)
@@ -169,6 +175,13 @@ remove_stale(const struct listener *listener, struct error *err)
 	return r;
 }
 
+static void
+describe_unix(struct listener *listener)
+{
+	listener->text = xstrdup(listener->config->text);
+	listener->url = xstrdup("http://localhost");
+}
+
 static int
 bind_unix(struct listener *listener, struct error *err)
 {
@@ -187,8 +200,7 @@ bind_unix(struct listener *listener, struct error *err)
 	if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return cannot_listen(listener, errno, err);
 	listener->made_file = true;
-	listener->text = xstrdup(listener->config->text);
-	listener->url = xstrdup("http://localhost");
+	describe_unix(listener);
 	return 0;
 }
 
@@ -199,6 +211,26 @@ listener_bind(struct listener *listener, const struct listen_config *config, str
 
 	*listener = (struct listener){.config = config, .fd = -1};
 	r = config->kind == LISTEN_UNIX ? bind_unix(listener, err) : bind_tcp(listener, err);
+	if (r < 0)
+		listener_done(listener);
+	return r;
+}
+
+int
+listener_adopt(struct listener *listener, const struct listen_config *config, int fd, struct error *err)
+{
+	int r = 0;
+
+	*listener = (struct listener){.config = config, .fd = fd};
+	if (config->kind == LISTEN_UNIX) {
+		describe_unix(listener);
+	} else {
+		r = set_tcp_options(fd);
+		if (r == 0)
+			r = describe_tcp(listener);
+		if (r < 0)
+			cannot_listen(listener, -r, err);
+	}
 	if (r < 0)
 		listener_done(listener);
 	return r;

@@ -3,7 +3,8 @@
  *
  * The supervisor binds them and keeps them open; it never accepts. Replicas inherit them, so a client that connects
  * while replicas come and go waits in the backlog instead of being refused. Binding and listening are two steps: an
- * address that is taken is found out at once, but clients are refused until there is something to wait for.
+ * address that is taken is found out at once, but clients are refused until there is something to wait for. A socket that
+ * was inherited (inherited.h) listens already; its clients wait.
  */
 #ifndef SUPERVISOR_LISTENER_H
 #define SUPERVISOR_LISTENER_H
@@ -23,6 +24,9 @@ struct listener {
 
 /* Make the socket and bind it. 0, or a negative errno and err: "cannot listen on ADDRESS: CAUSE; what to do". */
 MUSTCHECK int listener_bind(struct listener *listener, const struct listen_config *config, struct error *err);
+
+/* The same with a socket that was bound by somebody else, who removes its file as well. Owns fd, in any case. */
+MUSTCHECK int listener_adopt(struct listener *listener, const struct listen_config *config, int fd, struct error *err);
 
 /* Take connections from now on. */
 MUSTCHECK int listener_listen(struct listener *listener, struct error *err);

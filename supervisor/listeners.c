@@ -29,13 +29,17 @@ release(struct shared_listener *shared)
 }
 
 static int
-bind_one(
-    struct config *config, const struct listen_config *listen, struct shared_listener **ret_shared, struct error *err)
+bind_one(struct config *config, size_t entry, struct inherited *inherited, struct shared_listener **ret_shared,
+    struct error *err)
 {
+	const struct listen_config *listen = &config->server.listen[entry];
 	struct shared_listener *shared = xcalloc(1, sizeof(*shared));
-	int r;
+	int fd = inherited ? inherited_detach(inherited, entry) : -1, r;
 
-	r = listener_bind(&shared->listener, listen, err);
+	if (fd >= 0)
+		r = listener_adopt(&shared->listener, listen, fd, err);
+	else
+		r = listener_bind(&shared->listener, listen, err);
 	if (r < 0) {
 		free(shared);
 		return r;
@@ -47,21 +51,21 @@ bind_one(
 }
 
 int
-listeners_bind(struct config *config, const struct listeners *old, struct listeners **ret_listeners, struct error *err)
+listeners_bind(struct config *config, const struct listeners *old, struct inherited *inherited,
+    struct listeners **ret_listeners, struct error *err)
 {
 	struct listeners *listeners = xcalloc(1, sizeof(*listeners));
 
 	listeners->references = 1;
 	listeners->all = xcalloc(config->server.n_listen, sizeof(struct shared_listener *));
 	for (size_t i = 0; i < config->server.n_listen; i++) {
-		const struct listen_config *listen = &config->server.listen[i];
-		struct shared_listener *shared = find(old, listen->text);
+		struct shared_listener *shared = find(old, config->server.listen[i].text);
 		int r = 0;
 
 		if (shared)
 			shared->references++;
 		else
-			r = bind_one(config, listen, &shared, err);
+			r = bind_one(config, i, inherited, &shared, err);
 		if (r < 0) {
 			listeners_unref(listeners);
 			return r;

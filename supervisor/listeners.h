@@ -9,6 +9,7 @@
 
 #include "common/config.h"
 #include "common/error.h"
+#include "supervisor/inherited.h"
 #include "supervisor/listener.h"
 
 struct shared_listener {
@@ -24,10 +25,10 @@ struct listeners {
 	struct shared_listener **all;
 };
 
-/* Bind the addresses of config but for those of old (may be NULL), which are shared. 0 and *ret_listeners, or a negative errno and
- * err, and nothing has changed. */
-MUSTCHECK int listeners_bind(
-    struct config *config, const struct listeners *old, struct listeners **ret_listeners, struct error *err);
+/* Bind the addresses of config but for those of old (NULL: none), which are shared, and those that were inherited (NULL: none). 0 and
+ * *ret_listeners, or a negative errno and err, and nothing has changed. */
+MUSTCHECK int listeners_bind(struct config *config, const struct listeners *old, struct inherited *inherited,
+    struct listeners **ret_listeners, struct error *err);
 
 /* Take connections from now on, where that is not so already; says so in the log. */
 MUSTCHECK int listeners_listen(struct listeners *listeners, struct error *err);

@@ -68,6 +68,7 @@ end(struct supervisor *supervisor, bool good, const char *text)
 	else
 		log_error("reload: %s", text);
 	write_result(supervisor, good ? "done" : "failed", text);
+	report_reload_ends(supervisor);
 }
 
 static void
@@ -115,6 +116,7 @@ begin(struct supervisor *supervisor)
 	reload->n_failed = reload->n_changed = reload->n_added = reload->n_removed = reload->n_unchanged = 0;
 	log_info("reload: reading %s", supervisor->config->path);
 	write_result(supervisor, "running", "");
+	report_reload_begins(supervisor);
 	config = load(supervisor, &err);
 	if (!config) {
 		fail(supervisor, err.text);
@@ -122,7 +124,7 @@ begin(struct supervisor *supervisor)
 	}
 	reload->config = config;
 	reload->step = RELOAD_ENVIRONMENT;
-	if (listeners_bind(config, supervisor->listeners, &reload->listeners, &err) < 0 ||
+	if (listeners_bind(config, supervisor->listeners, NULL, &reload->listeners, &err) < 0 ||
 	    supervisor_find_python(supervisor, config, NULL, &err) < 0)
 		fail(supervisor, err.text);
 }

@@ -19,6 +19,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "supervisor/activator.h"
+#include "supervisor/bind.h"
 #include "supervisor/child.h"
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
@@ -146,6 +147,7 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	if (serving && !supervisor->announced)
 		announce(supervisor);
 	reload_compare(supervisor);
+	report_changes(supervisor);
 	if (supervisor->stop_level != STOP_NO && stop_is_complete(supervisor))
 		event_base_loopbreak(supervisor->base);
 }
@@ -398,6 +400,9 @@ start(struct supervisor *supervisor, struct error *err)
 	struct error refused;
 	int r;
 
+	r = serve ? inherited_take(&supervisor->inherited, err) : 0;
+	if (r < 0)
+		return r;
 	raise_descriptor_limit();
 	prctl(PR_SET_CHILD_SUBREAPER, 1); /* so that what replicas leave behind comes to us, to be reaped */
 	r = state_dir_lock(supervisor->config->server.state_dir, &supervisor->state_lock, &refused);
@@ -406,13 +411,14 @@ start(struct supervisor *supervisor, struct error *err)
 	supervisor->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (make_loop(supervisor) < 0)
 		return error_set(err, -ENOMEM, "cannot make the event loop: %s", strerror(errno));
+	report_init(supervisor);
 	if (!serve)
 		return supervisor_find_python(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
 	r = find_program("cortexd-replica", &supervisor->replica_program, err);
 	if (r == 0)
 		r = find_program("cortexd-activator", &supervisor->activator_program, err);
 	if (r == 0)
-		r = listeners_bind(supervisor->config, NULL, &supervisor->listeners, err);
+		r = bind_listeners(supervisor, err);
 	if (r < 0)
 		return r;
 	if (geteuid() == 0)
@@ -438,7 +444,9 @@ done(struct supervisor *supervisor)
 		board_done(&supervisor->board);
 	}
 	environment_free(supervisor->environment);
+	inherited_done(&supervisor->inherited);
 	listeners_unref(supervisor->listeners);
+	report_done(supervisor);
 	if (supervisor->base) {
 		evtimer_del(&supervisor->compare_event);
 		evtimer_del(&supervisor->later_event);
@@ -462,6 +470,7 @@ supervisor_run(struct config *config, const struct supervisor_options *options)
 	    .options = *options,
 	    .state_lock = -1,
 	    .reserve_fd = -1,
+	    .report = {.notify = {.fd = -1}},
 	};
 	struct error err;
 	int exit_code;

@@ -6,7 +6,8 @@
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
  * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
- * replica.c and activator.c the two kinds of children, reload.c the way to another config, stop.c the way out.
+ * replica.c and activator.c the two kinds of children, reload.c the way to another config, stop.c the way out, report.c what the
+ * service manager hears.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -17,8 +18,10 @@
 #include "supervisor/api.h"
 #include "supervisor/board.h"
 #include "supervisor/environment.h"
+#include "supervisor/inherited.h"
 #include "supervisor/listeners.h"
 #include "supervisor/reload.h"
+#include "supervisor/report.h"
 #include "supervisor/slot.h"
 
 enum supervisor_mode {
@@ -58,6 +61,7 @@ struct supervisor {
 	struct slot activator;
 	bool apis_untold; /* it does not know the last changes */
 	bool listeners_untold;
+	struct inherited inherited; /* until the listeners have them */
 	struct listeners *listeners;
 	struct api **apis;
 	size_t n_apis;
@@ -67,6 +71,8 @@ struct supervisor {
 	bool serving;                    /* start-up is over: replicas are wanted */
 	bool printed;                    /* SUPERVISOR_ENVIRONMENT: all is done */
 	bool announced;                  /* all replicas have been ready once */
+
+	struct report report; /* what the service manager knows */
 
 	enum stop_level stop_level; /* only ever rises */
 	int64_t stop_since_ms;

@@ -147,6 +147,7 @@ class Cortexd:
         self.token = uuid.uuid4().hex
         self.log_path = tmp_path / f"log-{number}.txt"
         self.process = None
+        self.inner = None  # pid of cortexd when the process that was started has forked it
         self.folder = None
         self.endpoint = None
         self.base_descriptors = None
@@ -171,12 +172,13 @@ class Cortexd:
         folder=None,
         descriptor_limit=None,
         output=None,
+        **options,
     ):
         """Write the project and start cortexd on it.
 
         Unless files has a cortex.yaml, one is made: deployment "d", api "a", so that the endpoint is /d/a. metadata is a
         dict; api, predictor and server are further lines of YAML for these maps. wait: until all replicas are ready.
-        descriptor_limit: RLIMIT_NOFILE. output: a descriptor in place of the log file.
+        descriptor_limit: RLIMIT_NOFILE. output: a descriptor in place of the log file. options: of launch().
         """
         files = dict(files)
         files.setdefault("predictor.py", PREDICTOR)
@@ -185,7 +187,7 @@ class Cortexd:
             self.endpoint = "/d/a"
         files["cortex.yaml"] = files["cortex.yaml"].replace("@PORT@", str(self.port))
         self.folder = self.write(files, folder)
-        self.launch(args, env or {}, descriptor_limit, output)
+        self.launch(args, env or {}, descriptor_limit, output, **options)
         if wait:
             self.wait_ready(replicas)
         return self
@@ -205,23 +207,34 @@ class Cortexd:
             + lines(server, 2)
         )
 
-    def launch(self, args=(), env=None, descriptor_limit=None, output=None):
+    def launch(self, args=(), env=None, descriptor_limit=None, output=None, wrapper=(), forks=False, pass_fds=()):
+        """wrapper: a command that runs cortexd, by exec or, when forks is true, as a child. pass_fds: descriptors for it."""
         environment = {**os.environ, **(env or {}), "CORTEXD_TEST_TOKEN": self.token}
         limit = ["prlimit", f"--nofile={descriptor_limit}:{descriptor_limit}"] if descriptor_limit else []
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*limit, self.binary, "-c", self.folder / "cortex.yaml", *args],
+                [*limit, *wrapper, self.binary, "-c", self.folder / "cortex.yaml", *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log if output is None else output,
                 stderr=subprocess.STDOUT,
                 cwd=self.tmp_path,
                 env=environment,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
+        self.inner = wait_until(self.find_inner, "the wrapper runs cortexd") if forks else None
+
+    def find_inner(self):
+        assert self.process.poll() is None, self.log()
+        return next((pid for pid in all_pids() if process_parent(pid) == self.process.pid and self.runs_cortexd(pid)), None)
+
+    @staticmethod
+    def runs_cortexd(pid):
+        return read_proc(pid, "comm") == b"cortexd\n"
 
     @property
     def pid(self):
-        return self.process.pid
+        return self.inner or self.process.pid
 
     @property
     def url(self):
@@ -314,7 +327,10 @@ class Cortexd:
 
     # --- ending --------------------------------------------------------------------------------------------------------
     def signal(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
+        if self.inner:
+            os.kill(self.inner, number)
+        else:
+            self.process.send_signal(number)
 
     def wait_exit(self):
         try:
