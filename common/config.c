@@ -480,6 +480,7 @@ config_unref(struct config *config)
 	free(config->apis);
 	config_listen_done(&config->server);
 	free(config->server.state_dir);
+	free(config->server.user);
 	free(config->path);
 	free(config->folder);
 	free(config->deployment);

@@ -46,6 +46,7 @@ struct server_config {
 	struct listen_config *listen; /* at least one; default 127.0.0.1:8888 */
 	size_t n_listen;
 	char *state_dir; /* absolute; default <folder>/.cortex */
+	char *user;      /* to become once the sockets are bound; NULL: none */
 	enum log_format log_format;
 	enum log_level log_level;
 	struct capacity_config capacity;

@@ -3,15 +3,52 @@
  */
 #include "supervisor/bind.h"
 
-#include "supervisor/supervisor.h"
+#include <unistd.h>
 
-int
-bind_listeners(struct supervisor *supervisor, struct error *err)
+#include "common/log.h"
+#include "supervisor/supervisor.h"
+#include "supervisor/user.h"
+
+static int
+bind_listeners(struct supervisor *supervisor, const struct user *user, struct error *err)
 {
 	int r;
 
 	r = inherited_match(&supervisor->inherited, &supervisor->config->server, err);
-	if (r < 0)
-		return r;
-	return listeners_bind(supervisor->config, NULL, &supervisor->inherited, &supervisor->listeners, err);
+	if (r == 0)
+		r = listeners_bind(supervisor->config, NULL, &supervisor->inherited, &supervisor->listeners, err);
+	for (size_t i = 0; r == 0 && i < supervisor->listeners->n; i++) {
+		const struct listener *listener = &supervisor->listeners->all[i]->listener;
+
+		if (listener->made_file)
+			r = user_give_socket(user, listener->config->path, err);
+	}
+	return r;
+}
+
+int
+bind_and_become(struct supervisor *supervisor, struct error *err)
+{
+	const struct server_config *server = &supervisor->config->server;
+	bool serve = supervisor->options.mode == SUPERVISOR_SERVE;
+	struct user user;
+	int r;
+
+	r = user_find(&user, server->user, err);
+	if (r == 0)
+		r = user_make_folder(&user, server->state_dir, err);
+	if (r == 0 && serve)
+		r = bind_listeners(supervisor, &user, err);
+	if (r == 0)
+		r = user_become(&user, err);
+	if (r == 0)
+		r = user_check_folder(&user, supervisor->config->folder, false, err);
+	if (r == 0)
+		r = user_check_folder(&user, server->state_dir, true, err);
+	if (r == 0 && serve && geteuid() == 0 && !server->user)
+		log_warning(
+		    "predictors run as root and may do whatever root may; set server.user to the user that they "
+		    "should run as (to root, if that is meant)");
+	user_done(&user);
+	return r;
 }

@@ -1,5 +1,6 @@
 /*
- * bind - the sockets of server.listen: inherited (inherited.h) or bound (listener.h).
+ * bind - the part of the start that may need root: the sockets of server.listen, inherited (inherited.h) or bound
+ * (listener.h); and its end, becoming server.user (user.h).
  */
 #ifndef SUPERVISOR_BIND_H
 #define SUPERVISOR_BIND_H
@@ -9,7 +10,11 @@
 
 struct supervisor;
 
-/* Get all sockets. supervisor->inherited must be taken. 0, or a negative errno and err. */
-MUSTCHECK int bind_listeners(struct supervisor *supervisor, struct error *err);
+/*
+ * Get all sockets, when it is to serve, then become server.user: all that comes later is done, and made, by that user.
+ * Started as root to stay root, it warns, unless that was said in the config. supervisor->inherited must be taken. 0, or a
+ * negative errno and err.
+ */
+MUSTCHECK int bind_and_become(struct supervisor *supervisor, struct error *err);
 
 #endif

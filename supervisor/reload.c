@@ -99,6 +99,10 @@ load(struct supervisor *supervisor, struct error *err)
 	} else if (strcmp(config->server.state_dir, supervisor->config->server.state_dir) != 0) {
 		error_set(err, -EINVAL, "server.state_dir cannot change while cortexd runs; restart it");
 		config_unref(take_ptr(&config));
+	} else if (strcmp(config->server.user ? config->server.user : "",
+		       supervisor->config->server.user ? supervisor->config->server.user : "") != 0) {
+		error_set(err, -EINVAL, "server.user cannot change while cortexd runs; restart it");
+		config_unref(take_ptr(&config));
 	}
 	config_errors_done(&errors);
 	return config;

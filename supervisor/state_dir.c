@@ -42,7 +42,10 @@ state_dir_lock(const char *path, int *ret_lock, struct error *err)
 	}
 	lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (lock < 0) {
-		r = error_set(err, -errno, "cannot open \"%s\": %s", file, strerror(errno));
+		r = error_set(err, -errno, "cannot open \"%s\": %s%s", file, strerror(errno),
+		    errno == EACCES ? "; is it another user's? give this user the folder (chown -R), or set "
+				      "server.state_dir to one of its own"
+				    : "");
 		goto out;
 	}
 	if (flock(lock, LOCK_EX | LOCK_NB) < 0) {

@@ -397,6 +397,7 @@ static int
 start(struct supervisor *supervisor, struct error *err)
 {
 	bool serve = supervisor->options.mode == SUPERVISOR_SERVE;
+	bool becomes = supervisor->config->server.user != NULL;
 	struct error refused;
 	int r;
 
@@ -405,6 +406,10 @@ start(struct supervisor *supervisor, struct error *err)
 		return r;
 	raise_descriptor_limit();
 	prctl(PR_SET_CHILD_SUBREAPER, 1); /* so that what replicas leave behind comes to us, to be reaped */
+	/* Without a user to become, the lock goes first: it tells best that this cortexd runs already. */
+	r = becomes ? bind_and_become(supervisor, err) : 0;
+	if (r < 0)
+		return r;
 	r = state_dir_lock(supervisor->config->server.state_dir, &supervisor->state_lock, &refused);
 	if (r < 0 && serve)
 		return error_set(err, r, "%s", refused.text);
@@ -417,12 +422,10 @@ start(struct supervisor *supervisor, struct error *err)
 	r = find_program("cortexd-replica", &supervisor->replica_program, err);
 	if (r == 0)
 		r = find_program("cortexd-activator", &supervisor->activator_program, err);
-	if (r == 0)
-		r = bind_listeners(supervisor, err);
+	if (r == 0 && !becomes)
+		r = bind_and_become(supervisor, err);
 	if (r < 0)
 		return r;
-	if (geteuid() == 0)
-		log_warning("predictors run as root; start cortexd as another user to confine them");
 	r = make_apis(supervisor, err);
 	return r < 0 ? r : supervisor_find_python(supervisor, supervisor->config, NULL, err);
 }

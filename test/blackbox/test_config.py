@@ -63,7 +63,7 @@ def test_what_is_commented_out_in_the_annotated_example_is_known_but_not_support
     result = cortexd("-t", "-c", "cortex.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert "unknown key" not in result.stderr
-    for key in ("onnx", "tensorflow", "tracker", "admin", "user"):
+    for key in ("onnx", "tensorflow", "tracker", "admin"):
         assert re.search(rf"\b{key}\b.*(not supported yet|exactly one)", result.stderr), f"{key}: {result.stderr}"
 
 

@@ -136,6 +136,7 @@ defaults_fill_what_is_left_out(UNUSED void **state)
 	assert_int_equal(config->server.listen[0].port, 8888);
 	snprintf(text, sizeof(text), "%s/.cortex", folder);
 	assert_string_equal(config->server.state_dir, text);
+	assert_null(config->server.user);
 	assert_int_equal(config->server.log_format, LOG_TEXT);
 	assert_int_equal(config->server.log_level, LOG_INFO);
 	assert_null(config->requirements);
@@ -185,6 +186,7 @@ every_value_arrives(UNUSED void **state)
 	config = parse_good("- kind: server\n"
 			    "  listen: [\"[::1]:80\", unix:run/http.sock, \"*:0\"]\n"
 			    "  state_dir: ../state/./x\n"
+			    "  user: cortex\n"
 			    "  log: {format: json, level: debug}\n"
 			    "  capacity: {cpu: 1.5, mem: 2Gi, gpu: 0}\n" API "    python_path: lib/\n"
 			    "    metadata: {a: 1}\n"
@@ -211,6 +213,7 @@ every_value_arrives(UNUSED void **state)
 	assert_string_equal(config->server.listen[2].host, "");
 	assert_int_equal(config->server.listen[2].port, 0);
 	assert_string_equal(config->server.state_dir, "/tmp/state/x");
+	assert_string_equal(config->server.user, "cortex");
 	assert_int_equal(config->server.log_format, LOG_JSON);
 	assert_int_equal(config->server.log_level, LOG_DEBUG);
 	snprintf(text, sizeof(text), "%s/requirements.txt", folder);
