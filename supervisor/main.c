@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,23 @@ fill_standard_descriptors(void)
 		close(fd);
 }
 
+/*
+ * As the first process of a container: the kernel drops signals that have no handler there. Until the loop has its
+ * handlers they wait, so that a container that is stopped while it starts is not killed for it. Everywhere else they end
+ * the process, which is better yet.
+ */
+static void
+keep_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static struct config *
 load_config(const char *path)
 {
@@ -178,6 +196,8 @@ main(int argc, char **argv)
 
 	fill_standard_descriptors();
 	line = parse_command_line(argc, argv);
+	if (getpid() == 1 && !line.test)
+		keep_signals();
 	log_set_identity("supervisor", NULL, -1);
 	config = load_config(line.config);
 	if (!config)
