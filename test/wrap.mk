@@ -1,2 +1,3 @@
 # Functions that a unit test replaces; see `ld --wrap`.
 $(B)/test/test_spawn: WRAP = fork
+$(B)/test/test_usage: WRAP = open
