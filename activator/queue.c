@@ -91,6 +91,7 @@ publish(struct api *api, bool waits)
 	const struct http_conn *head = TAILQ_FIRST(&api->queue);
 
 	atomic_store(&api->words->waiting_ns, head && waits ? head->kept->arrival_ns : 0);
+	atomic_store_explicit(&api->words->n_queued, api->n_queued, memory_order_relaxed);
 }
 
 /* Wake up at the deadline of the head, or to try again. */

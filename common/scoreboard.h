@@ -37,8 +37,9 @@ struct scoreboard_slot {
 	_Atomic(uint32_t) connections;         /* R: that it owns */
 	_Atomic(int64_t) idle_since_ns;        /* R: CLOCK_MONOTONIC; INT64_MAX: it offers itself but is not idle */
 	_Atomic(uint64_t) predictions;         /* R: that have ended */
-	uint32_t api;                          /* S: number of its api */
-	uint32_t replica;                      /* S: index within the api, for people */
+	_Atomic(uint32_t) pending; /* R: requests that wait here for their prediction, as of the last turn */
+	uint32_t api;              /* S: number of its api */
+	uint32_t replica;          /* S: index within the api, for people */
 };
 
 struct scoreboard_api {
@@ -46,6 +47,7 @@ struct scoreboard_api {
 	uint32_t first_slot;                      /* S */
 	uint32_t n_slots;                         /* S: of its range */
 	_Atomic(uint32_t) n_used;                 /* S: those beyond were never used */
+	_Atomic(uint32_t) n_queued;               /* A: requests in its queue */
 };
 
 struct scoreboard {

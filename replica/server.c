@@ -305,6 +305,7 @@ serve_pending(struct server *server)
 			break;
 	}
 	arm_flush(server);
+	atomic_store_explicit(&server->link.slot->pending, server->n_pending, memory_order_relaxed);
 	moving_share(server, now_ns);
 	if (!TAILQ_EMPTY(&server->pending) || server->draining)
 		moving_flush(server); /* else it goes along with IDLE */

@@ -298,8 +298,10 @@ on_gone(struct slot *slot)
 		else if (place->state == PLACE_GIVEN)
 			board_release(board, i);
 	}
-	for (uint32_t i = 0; i < board->n_apis; i++)
+	for (uint32_t i = 0; i < board->n_apis; i++) {
 		atomic_store(&board->scoreboard->apis[i].waiting_ns, 0);
+		atomic_store(&board->scoreboard->apis[i].n_queued, 0);
+	}
 	atomic_store(&board->scoreboard->connections, (int32_t)MIN(n_connections, (uint64_t)INT32_MAX));
 	introduce_all(supervisor);
 }

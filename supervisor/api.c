@@ -31,6 +31,7 @@ api_new(struct supervisor *supervisor, struct config *config, const struct api_c
 	    .wanted = settings->compute.init_replicas};
 	TAILQ_INIT(&api->slots);
 	api_set_config(api, config, settings);
+	scale_add_api(api);
 	*ret_api = api;
 	return 0;
 }
@@ -39,6 +40,7 @@ void
 api_free(struct api *api)
 {
 	ASSERT(TAILQ_EMPTY(&api->slots));
+	scale_remove_api(api);
 	board_remove_api(&api->supervisor->board, api->number);
 	generation_unref(api->generation);
 	generation_unref(api->candidate);
@@ -125,8 +127,9 @@ add_slot(struct api *api, struct generation *generation)
 {
 	struct slot *slot;
 
-	if (!board_has_place(&api->supervisor->board, api->number))
+	if (api->startable == 0 || !board_has_place(&api->supervisor->board, api->number))
 		return NULL;
+	api->startable--;
 	slot = xcalloc(1, sizeof(*slot));
 	replica_init(slot, api, generation, free_index(api));
 	TAILQ_INSERT_TAIL(&api->slots, slot, in_api);
@@ -311,16 +314,16 @@ roll(struct api *api)
 	const struct update_strategy_config *strategy = &api->settings->update_strategy;
 	struct generation *newest = api->generation;
 	struct tally new = count(api, newest, true), old = count(api, newest, false);
-	int surge = amount(strategy->max_surge, api->wanted, true);
-	int unavailable = amount(strategy->max_unavailable, api->wanted, false), least;
+	int target = MIN(api->wanted, api->allowed), surge = amount(strategy->max_surge, target, true);
+	int unavailable = amount(strategy->max_unavailable, target, false), least;
 	struct slot *slot;
 
 	if (surge == 0 && unavailable == 0)
 		unavailable = 1; /* or nothing would ever happen, as the Deployment controller has it */
 
-	for (; new.n > api->wanted; new.n--)
+	for (; new.n > target; new.n--)
 		dismiss(pick(api, newest, true), "there are too many");
-	while (new.n < api->wanted &&new.n + old.n < api->wanted + (old.n > 0 ? surge : 0)) {
+	while (new.n < target &&new.n + old.n < target + (old.n > 0 ? surge : 0)) {
 		if (!add_slot(api, newest)) {
 			make_room(api, newest);
 			break;
@@ -328,7 +331,7 @@ roll(struct api *api)
 		new.n++;
 	}
 	new = count(api, newest, true);
-	least = MAX(api->wanted - unavailable, 1);
+	least = MAX(target - unavailable, 1);
 	while ((slot = pick(api, newest, false))) {
 		if (slot->state == SLOT_READY && new.ready + old.ready <= least)
 			break;
@@ -374,8 +377,10 @@ api_compare(struct api *api, bool serving)
 			child_unwanted(slot);
 		else if (slot->state == SLOT_EMPTY)
 			child_start(slot);
-		if (!stays(slot) && slot->state == SLOT_EMPTY)
+		if (!stays(slot) && slot->state == SLOT_EMPTY) {
 			free_slot(api, slot);
+			supervisor_compare_soon(api->supervisor); /* there is room for others now */
+		}
 	}
 }
 
@@ -397,8 +402,8 @@ api_is_settled(const struct api *api)
 {
 	struct tally all = count(api, api->generation, true);
 
-	return !api->candidate && !api->retired && all.n == api->wanted && all.ready == all.n && !has_dismissed(api) &&
-	    count(api, api->generation, false).n == 0;
+	return !api->candidate && !api->retired && all.n == MIN(api->wanted, api->allowed) && all.ready == all.n &&
+	    !has_dismissed(api) && count(api, api->generation, false).n == 0;
 }
 
 bool
@@ -406,13 +411,15 @@ api_has_rolled(const struct api *api)
 {
 	const struct slot *slot;
 
-	if (api->candidate || api->retired)
+	if (api->retired)
 		return false;
+	if (api->candidate)
+		return *api->lacks && TAILQ_EMPTY(&api->slots); /* it is new, and will start when there is room */
 	TAILQ_FOREACH (slot, &api->slots, in_api)
 		if (!stays(slot) || slot->generation != api->generation ||
-		    (slot->state != SLOT_READY && slot->deaths == 0))
+		    (slot->state != SLOT_READY && slot->deaths == 0 && !slot->recycle))
 			return false;
-	return count(api, api->generation, true).n == api->wanted;
+	return count(api, api->generation, true).n == MIN(api->wanted, api->allowed);
 }
 
 bool

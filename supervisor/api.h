@@ -17,6 +17,8 @@
 #include <sys/queue.h>
 
 #include "common/config.h"
+#include "supervisor/autoscale.h"
+#include "supervisor/capacity.h"
 #include "supervisor/generation.h"
 #include "supervisor/slot.h"
 
@@ -34,10 +36,13 @@ struct api {
 	struct generation *generation;     /* that has proved itself, or is the first; NULL: only a candidate so far */
 	struct generation *candidate;      /* NULL: none */
 	struct slot_list slots;
-	int wanted;     /* replicas */
-	bool routed;    /* requests find it */
-	bool retired;   /* no longer in the config: it ends when its queue is empty */
-	bool said_room; /* that it lacks room was said */
+	int wanted;                    /* replicas, by the load and by compute.min_replicas and max_replicas */
+	int allowed;                   /* of these, by the room that the host has */
+	int startable;                 /* so many may be started now */
+	char lacks[CAPACITY_TEXT_MAX]; /* what keeps it from having all that are wanted; "": nothing */
+	bool routed;                   /* requests find it */
+	bool retired;                  /* no longer in the config: it ends when its queue is empty */
+	struct autoscaler autoscaler;
 };
 
 /* Make one, with places on the board; nothing runs yet. 0 and *ret_api, or a negative errno and err. */
@@ -61,7 +66,7 @@ bool api_has_successor(const struct api *api);
 /* Take the next steps. serving: false: all replicas are to end. */
 void api_compare(struct api *api, bool serving);
 
-/* Are all replicas ready that are wanted, of the newest generation, and no others there? */
+/* Are all replicas ready that are wanted and have room, of the newest generation, and no others there? */
 bool api_is_settled(const struct api *api);
 
 /* Has every replica that is of an older generation, or was to end, ended? And is there no candidate, and nothing to start that has

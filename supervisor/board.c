@@ -9,6 +9,8 @@
 
 #include "common/fd.h"
 
+#define IN_FLIGHT_MAX 1000000u /* at one place; more are no requests */
+
 int
 board_init(struct board *board, struct error *err)
 {
@@ -127,6 +129,26 @@ board_waits(const struct board *board, uint32_t api)
 	return atomic_load(&board->scoreboard->apis[api].waiting_ns) != 0;
 }
 
+/* A replica that is not idle runs one, or is about to. What is read may be nonsense, so it is bounded. */
+int64_t
+board_in_flight(const struct board *board, uint32_t api)
+{
+	const struct scoreboard *scoreboard = board->scoreboard;
+	const struct range *range = &board->ranges[api];
+	int64_t sum = MIN(atomic_load(&scoreboard->apis[api].n_queued), IN_FLIGHT_MAX);
+
+	for (uint32_t i = 0; i < range->n_used; i++) {
+		const struct scoreboard_slot *words = &scoreboard->slots[range->first + i];
+		uint32_t state = atomic_load(&words->state);
+
+		if (!board->places[range->first + i].slot)
+			continue;
+		sum += state == REPLICA_CLAIMED || state == REPLICA_BUSY || state == REPLICA_LONG;
+		sum += MIN(atomic_load(&words->pending), IN_FLIGHT_MAX);
+	}
+	return sum;
+}
+
 int
 board_take(struct board *board, uint32_t api_number, uint32_t replica, struct slot *slot)
 {
@@ -145,6 +167,7 @@ board_take(struct board *board, uint32_t api_number, uint32_t replica, struct sl
 		atomic_store(&words->connections, 0);
 		atomic_store(&words->idle_since_ns, 0);
 		atomic_store(&words->predictions, 0);
+		atomic_store(&words->pending, 0);
 		atomic_store(&words->state, REPLICA_STARTING);
 		range->n_used = MAX(range->n_used, i + 1);
 		atomic_store(&board->scoreboard->apis[api_number].n_used, range->n_used);

@@ -63,6 +63,9 @@ bool board_is_unused(const struct board *board, uint32_t api);
 bool board_has_place(const struct board *board, uint32_t api);
 bool board_waits(const struct board *board, uint32_t api);
 
+/* Requests of an api that run or wait, as seen now. */
+int64_t board_in_flight(const struct board *board, uint32_t api);
+
 /* A free place of an api, cleared and in state STARTING; or -ENOSPC. */
 MUSTCHECK int board_take(struct board *board, uint32_t api, uint32_t replica, struct slot *slot);
 

@@ -284,6 +284,7 @@ reload_go_on(struct supervisor *supervisor, const char *python)
 	supervisor->config = config;
 	reload->step = RELOAD_ROLLING;
 	apply(supervisor, config, python);
+	scale_set_config(supervisor);
 	activator_tell_apis(supervisor);
 	supervisor_compare_soon(supervisor);
 }

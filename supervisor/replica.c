@@ -17,9 +17,43 @@
 #include "supervisor/child.h"
 #include "supervisor/supervisor.h"
 
+static bool
+sets(const struct predictor_config *predictor, const char *name)
+{
+	for (size_t i = 0; i < predictor->n_env; i++)
+		if (!strcmp(predictor->env[i].name, name))
+			return true;
+	return false;
+}
+
+/*
+ * predictor.env and, where there are devices, those that the replica has to itself; none hides them all. A user who names
+ * devices wants these.
+ */
+static size_t
+make_environment(const struct slot *slot, struct env_var **ret_env, char devices[GPU_TEXT_MAX])
+{
+	static char name[] = "CUDA_VISIBLE_DEVICES";
+	const struct predictor_config *predictor = &slot->generation->api->predictor;
+	struct env_var *env = xcalloc(predictor->n_env + 1, sizeof(*env));
+	size_t n = predictor->n_env;
+
+	if (n > 0)
+		memcpy(env, predictor->env, n * sizeof(*env));
+	if (slot->supervisor->scale.host.gpus > 0 && !sets(predictor, name)) {
+		gpu_name(&slot->gpus, getenv(name), devices);
+		env[n++] = (struct env_var){.name = name, .value = devices};
+	}
+	*ret_env = env;
+	return n;
+}
+
 static char *
 make_start_record(const struct slot *slot)
 {
+	char devices[GPU_TEXT_MAX], *text;
+	struct env_var *env;
+	size_t n_env = make_environment(slot, &env, devices);
 	const struct generation *generation = slot->generation;
 	const struct config *config = generation->config;
 	const struct api_config *api = generation->api;
@@ -32,8 +66,8 @@ make_start_record(const struct slot *slot)
 	    .python_path = api->predictor.python_path,
 	    .metadata_json = api->predictor.metadata_json,
 	    .python = generation->python,
-	    .env = api->predictor.env,
-	    .n_env = api->predictor.n_env,
+	    .env = env,
+	    .n_env = n_env,
 	    .n_listeners = (int)generation->listeners->n,
 	    .slot = slot->place,
 	    .max_body_bytes = api->max_body_bytes,
@@ -47,7 +81,9 @@ make_start_record(const struct slot *slot)
 	    .log_level = config->server.log_level,
 	};
 
-	return start_record_encode(&start);
+	text = start_record_encode(&start);
+	free(env);
+	return text;
 }
 
 /* Start the program with the descriptors that start_record.h fixes. */
@@ -80,6 +116,8 @@ spawn_replica(struct slot *slot, int control, struct error *err)
 	int channel[2] = {-1, -1}, start = -1, r;
 	char *text = NULL;
 
+	if (!scale_equip(slot))
+		return error_set(err, -EBUSY, "too few gpus are free");
 	slot->place = board_take(board, slot->api, (uint32_t)slot->index, slot);
 	if (slot->place < 0)
 		return error_set(err, slot->place, "all its places are taken by processes that have not ended yet");
@@ -142,6 +180,7 @@ on_gone(struct slot *slot)
 	struct place *place;
 
 	slot->recycle = false;
+	scale_unequip(slot);
 	if (slot->place < 0)
 		return;
 	place = &board->places[slot->place];

@@ -18,6 +18,7 @@
 #include "common/util.h"
 #include "supervisor/backoff.h"
 #include "supervisor/death.h"
+#include "supervisor/gpu.h"
 
 enum slot_state {
 	SLOT_EMPTY,   /* no process; ends when one is wanted */
@@ -69,6 +70,8 @@ struct slot {
 	uint32_t api;                  /* number of its api */
 	int index;                     /* within the api */
 	int place;                     /* on the board, while there is a process; else -1 */
+	uint64_t process;              /* number of the present process, or the last; no two have the same */
+	struct gpu_set gpus;           /* that the process has to itself */
 	bool dismissed;                /* it is to end, and the slot with it */
 	bool trial;                    /* if it does not become ready, there is no second try */
 	enum slot_state state;

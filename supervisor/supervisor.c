@@ -24,6 +24,7 @@
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
 #include "supervisor/stop.h"
+#include "supervisor/usage.h"
 
 #define LATER_MS 20
 
@@ -139,6 +140,8 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	struct supervisor *supervisor = arg;
 	bool serving = supervisor->serving && supervisor->stop_level == STOP_NO;
 
+	if (serving)
+		scale_share(supervisor);
 	compare_activator(&supervisor->activator, serving);
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		api_compare(supervisor->apis[i], serving);
@@ -178,6 +181,8 @@ reap(struct supervisor *supervisor, pid_t pid)
 
 	if (slot || environment_owns(supervisor->environment, pid))
 		kill(-pid, SIGKILL);
+	if (supervisor->scale.usage)
+		usage_before_reap(supervisor->scale.usage, pid);
 	if (waitpid(pid, &status, 0) != pid)
 		return;
 	if (slot)
@@ -331,6 +336,9 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 	r = listeners_listen(supervisor->listeners, err);
 	if (r < 0)
 		return r;
+	r = scale_init(supervisor, err);
+	if (r < 0)
+		return r;
 	supervisor->serving = true;
 	reload_started(supervisor);
 	supervisor_compare_soon(supervisor);
@@ -440,6 +448,7 @@ done(struct supervisor *supervisor)
 		supervisor_remove_api(supervisor, api);
 	}
 	free(supervisor->apis);
+	scale_done(supervisor);
 	reload_done(supervisor);
 	if (supervisor->activator.kind) {
 		child_done(&supervisor->activator);

@@ -22,6 +22,7 @@
 #include "supervisor/listeners.h"
 #include "supervisor/reload.h"
 #include "supervisor/report.h"
+#include "supervisor/scale.h"
 #include "supervisor/slot.h"
 
 enum supervisor_mode {
@@ -66,6 +67,7 @@ struct supervisor {
 	struct api **apis;
 	size_t n_apis;
 	struct reload reload;
+	struct scale scale;
 
 	struct environment *environment; /* NULL: no requirements.txt */
 	bool serving;                    /* start-up is over: replicas are wanted */

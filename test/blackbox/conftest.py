@@ -77,11 +77,12 @@ def start(tmp_path, port, project):
 
 
 @pytest.fixture(scope="session")
-def backoff_build():
-    """A build that starts a dead replica again at once, for tests that need many deaths."""
-    folder = Path("build/backoff")
+def hasty_build():
+    """A build for tests that need many deaths, or decisions: a dead replica is started again at once, and the scaler decides
+    each second."""
+    folder = Path("build/hasty")
     subprocess.run(
-        ["flock", "build/backoff.lock", "make", "-s", f"B={folder}", "DEVELOPER=", "CFLAGS=-DCORTEXD_BACKOFF_FIRST_MS=1 -DCORTEXD_BACKOFF_LIMIT_MS=2"],
+        ["flock", "build/hasty.lock", "make", "-s", f"B={folder}", "DEVELOPER=", "CFLAGS=-DCORTEXD_BACKOFF_FIRST_MS=1 -DCORTEXD_BACKOFF_LIMIT_MS=2 -DCORTEXD_AUTOSCALE_PERIOD_MS=1000"],
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """A replica that has done enough, or has grown too large, asks for a successor; between two requests, and once."""
 import re
+import threading
 
 from client import Connection
 from cortexd import wait_until
@@ -30,6 +31,25 @@ def test_requests_in_one_packet_are_counted_as_well(start):
         connection.send(request * 8)
         assert [connection.answer().status for _ in range(8)] == [200] * 8
     cortexd.wait_log(ASKS + "3 predictions made")
+
+
+def test_successors_come_first_and_no_request_is_lost(start):
+    cortexd = start("import os\ndef predict(sample, metadata): return os.getpid()\n", api="recycle: {max_requests: 20}", replicas=2)
+    seen, failed = set(), []
+
+    def ask():
+        with cortexd.connect() as connection:
+            while len(seen) < 8 and not failed:
+                answer = connection.post("/d/a", None)
+                (seen.add(answer.json()) if answer.status == 200 else failed.append(answer.status))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    cortexd.wait_replicas(2)
 
 
 def test_a_replica_that_grows_asks_to_be_replaced(start):

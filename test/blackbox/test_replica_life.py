@@ -240,7 +240,7 @@ def test_what_a_dead_replica_left_behind_is_cleaned_up(start):
 
 @pytest.mark.once
 @pytest.mark.timeout(600)
-def test_a_thousand_deaths_leave_no_trace_in_the_supervisor(start, backoff_build):
+def test_a_thousand_deaths_leave_no_trace_in_the_supervisor(start, hasty_build):
     """Half of them die in the import, half by kill -9; the build in use starts them again without delay."""
     predictor = """\
         import os
@@ -249,7 +249,7 @@ def test_a_thousand_deaths_leave_no_trace_in_the_supervisor(start, backoff_build
             os._exit(1)
         os.kill(os.getpid(), 9)
     """
-    cortexd = start(predictor, replicas=4, wait=False, binary=backoff_build / "bin" / "cortexd")
+    cortexd = start(predictor, replicas=4, wait=False, binary=hasty_build / "bin" / "cortexd")
     cortexd.expect_error(r"died after [\d.]+ s: killed by SIGKILL")
     cortexd.expect_error(r"died after [\d.]+ s: exit code 1")
 

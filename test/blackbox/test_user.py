@@ -101,7 +101,7 @@ def test_everything_runs_as_the_user_and_what_root_had_bound_stays_bound(start_a
         assert status_of(pid, "CapPrm") == ["0" * 16]
     state = public / "project" / ".cortex"
     assert {path.name: path.owner() for path in [state, *state.iterdir()]} == dict.fromkeys(
-        [".cortex", "http.sock", "lock", "made"], NAME
+        [".cortex", "http.sock", "lock", "made", "reload"], NAME
     )
     with cortexd.connect() as connection:
         assert connection.post("/d/a", None).status == 200

@@ -68,6 +68,8 @@ static const struct row rows[] = {
 	{{{200, 0, 0}, 1, 5, 4, 0, 2, 0}, {{200, 0, 0}, 1, 1, 1, 0, 1, 0}}},
     {"room for the small does not come before the minimum that it is kept for", {1000, GI, 0},
 	{{{600, 0, 0}, 1, 1, 0, 0, 1, 0}, {{200, 0, 0}, 1, 9, 4, 0, 2, 0}, {{200, 0, 0}, 0, 2, 0, 0, 0, 0}}},
+    {"what there is room for now goes to a minimum first", {1000, GI, 0},
+	{{{200, 0, 0}, 1, 3, 1, 0, 2, 0}, {{200, 0, 0}, 2, 2, 1, 0, 2, 1}, {{200, 0, 0}, 1, 1, 2, 1, 1, 0}}},
     {"an api that is to have none has none", {1000, GI, 0}, {{{200, 0, 0}, 1, 0, 2, 0, 0, 0}}},
     {"large numbers", {INT64_MAX, INT64_MAX, INT_MAX},
 	{{{INT64_MAX, 1, 0}, 1, INT_MAX, 0, 0, 1, 1}, {{1, INT64_MAX, 0}, 0, 1, 0, 0, 0, 0}}},

@@ -123,13 +123,13 @@ test_version_1_limits_count(UNUSED void **state)
 {
 	mount_v1();
 	write_file("/sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "-1\n");
-	write_file("/sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "100000\n");
+	write_file("/sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_period_us", "50000\n");
 	write_file("/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
 	assert_capacity(4, NULL, 4000, 16 * GI, 0);
 	write_file("/sys/fs/cgroup/cpu,cpuacct/d/cpu.cfs_quota_us", "25000\n");
 	write_file("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1073741824\n");
 	write_file("/sys/fs/cgroup/memory/d/memory.limit_in_bytes", "4096\n"); /* not ours */
-	assert_capacity(4, NULL, 250, GI, 0);
+	assert_capacity(4, NULL, 500, GI, 0);
 }
 
 /* Without a namespace of its own a container sees the host's path, but only its own part of the hierarchy is mounted. */
@@ -146,6 +146,7 @@ test_a_container_sees_its_own_part(UNUSED void **state)
 	write_file("/proc/self/cgroup", "0::/docker/abcdef\n"); /* not below it */
 	assert_capacity(4, NULL, 4000, GI, 0);
 	write_file("/proc/self/cgroup", "0::/../other\n");
+	write_file("/sys/fs/other/memory.max", "4096\n");
 	write_file("/proc/self/mountinfo", "35 25 0:30 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
 	assert_capacity(4, NULL, 4000, GI, 0);
 }

@@ -19,7 +19,7 @@
 
 static struct supervisor supervisor;
 static struct slot slots[3];
-static struct api api = {.slots = slots, .n_slots = 3};
+static struct api api, *apis[] = {&api};
 static int manager;
 
 /* The next message, or "" when there is none. */
@@ -187,8 +187,11 @@ set_up(UNUSED void **state)
 	if (bind(manager, (struct sockaddr *)&address, length) < 0)
 		return -1;
 	memset(slots, 0, sizeof(slots));
+	TAILQ_INIT(&api.slots);
+	for (size_t i = 0; i < N_ELEMENTS(slots); i++)
+		TAILQ_INSERT_TAIL(&api.slots, &slots[i], in_api);
 	supervisor = (struct supervisor){
-	    .apis = &api, .n_apis = 1, .base = event_base_new(), .options = {.stop_timeout_ms = 30000}};
+	    .apis = apis, .n_apis = 1, .base = event_base_new(), .options = {.stop_timeout_ms = 30000}};
 	event_assign(&supervisor.compare_event, supervisor.base, -1, 0, compare_cb, NULL);
 	setenv("NOTIFY_SOCKET", name, 1);
 	report_init(&supervisor);
