@@ -50,7 +50,7 @@ get_api(struct activator *activator, uint32_t number)
 	return activator->apis[number];
 }
 
-/* A number that the supervisor gave back: the replicas are gone, and what waited for them was dealt with as the last one went. */
+/* A number that the supervisor gave back: the replicas are gone, and what waited for them has been routed again. */
 static void
 drop_api(struct activator *activator, uint32_t number)
 {
@@ -90,13 +90,12 @@ apis_route_queue(struct api *api)
 	queue_take_all(api, &all);
 	while ((conn = TAILQ_FIRST(&all))) {
 		struct http_route route = route_of(activator, conn);
-		bool elsewhere = route.kind == HTTP_ROUTE_API && activator->apis[route.api] != api;
 
 		TAILQ_REMOVE(&all, conn, in_pending);
-		if (elsewhere) {
+		if (route.kind == HTTP_ROUTE_API) {
 			conn->route = route;
 			queue_put(activator->apis[route.api], conn);
-		} else if (api->config.routed || !TAILQ_EMPTY(&api->peers)) {
+		} else if (!TAILQ_EMPTY(&api->peers)) {
 			queue_put(api, conn);
 		} else {
 			conn->route = route;
@@ -120,12 +119,15 @@ apis_apply(struct activator *activator, struct activator_start *start)
 	for (uint32_t i = 0; i < activator->n_apis; i++) {
 		struct api *api = activator->apis[i];
 
-		if (api && !api->listed)
-			drop_api(activator, i);
-		else if (api && api->config.routed)
+		if (api && api->listed && api->config.routed)
 			http_routes_add(&activator->routes, api->config.endpoint, i);
+		else if (api)
+			api->config.routed = false;
 	}
 	route_again(activator);
+	for (uint32_t i = 0; i < activator->n_apis; i++)
+		if (activator->apis[i] && !activator->apis[i]->listed)
+			drop_api(activator, i);
 }
 
 void
