@@ -524,7 +524,7 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	if (r == -EAGAIN)
 		return;
 	if (r == 1 && record.kind == RECORD_DRAIN) {
-		server->conns.closing = record.numbers[0] != 0;
+		server->conns.closing = server->conns.closing || record.numbers[0] != 0;
 		begin_drain(server, "told by the supervisor");
 		return;
 	}
@@ -750,7 +750,10 @@ leave(struct server *server)
 	server->mine = REPLICA_DRAINING;
 	if (moving_leave(server))
 		return true;
-	http_conns_close_idle(&server->conns); /* nobody is there to take them */
+	if (server->conns.closing)
+		http_conns_close_idle(&server->conns); /* nobody is there to take them */
+	else
+		arm_flush(server); /* there soon will be: look again, should nobody say so */
 	return server->conns.n_open == 0;
 }
 

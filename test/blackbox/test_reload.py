@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cortexd import BUILD, wait_until
+from cortexd import BUILD, Scoreboard, process_state, wait_until
 
 CORTEXD = BUILD / "bin" / "cortexd"
 
@@ -382,3 +382,24 @@ def test_the_activator_dies_during_a_reload(project):
         p.cortexd.wait_log("reload: done", since=since)
         assert p.post("/a")[0] == version and p.post(f"/b{version}")[0] == version
     p.cortexd.wait_ready(3)
+
+
+# --- those that are replaced ------------------------------------------------------------------------------------------
+def test_idle_clients_stay_when_a_replica_drains_and_there_is_no_activator(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    p.cortexd.expect_any_error()
+    (replica,) = p.pids()
+    (activator,) = (pid for pid, title in p.cortexd.family().items() if title.startswith("cortexd: activator"))
+    with p.cortexd.connect() as client:
+        assert client.post("/a", None).json()[0] == 1
+        p.cortexd.signal(signal.SIGSTOP)  # so that there is no next one
+        try:
+            os.kill(activator, signal.SIGKILL)
+            wait_until(lambda: process_state(activator) == "Z", "the activator is dead")
+            os.kill(replica, signal.SIGTERM)
+            wait_until(lambda: p.pids("draining"), "the replica drains")
+        finally:
+            p.cortexd.signal(signal.SIGCONT)
+        wait_until(lambda: replica not in p.cortexd.family(), "the replica has ended")
+        assert client.post("/a", None).json()[0] == 1
+    p.cortexd.wait_ready(1)
