@@ -38,6 +38,16 @@ set_deadline(struct slot *slot, int64_t in_ms)
 		log_error("%s: cannot set a timer", slot->name);
 }
 
+static int64_t
+drain_ms(const struct slot *slot)
+{
+	int64_t ms = slot->supervisor->options.stop_timeout_ms + slot->kind->extra_drain_ms;
+
+	if (slot->supervisor->stop_level == STOP_NO && slot->kind->unhurried_drain_ms)
+		ms = MAX(ms, slot->kind->unhurried_drain_ms(slot));
+	return ms;
+}
+
 /* How long may the state that was just entered last? LOADING goes on with the time of SPAWNED. */
 static void
 enter_state(struct slot *slot, int64_t now_ms)
@@ -47,7 +57,7 @@ enter_state(struct slot *slot, int64_t now_ms)
 		set_deadline(slot, CHILD_START_TIMEOUT_MS);
 		break;
 	case SLOT_DRAINING:
-		set_deadline(slot, slot->supervisor->options.stop_timeout_ms + slot->kind->extra_drain_ms);
+		set_deadline(slot, drain_ms(slot));
 		break;
 	case SLOT_EXITING:
 		set_deadline(slot, CHILD_EXIT_GRACE_MS);
@@ -143,6 +153,13 @@ bury(struct slot *slot, int64_t now_ms)
 	}
 }
 
+static void
+tell_to_drain(struct slot *slot)
+{
+	if (record_send_numbers(slot->control, RECORD_DRAIN, slot->supervisor->stop_level != STOP_NO, 0, -1) < 0)
+		log_warning("%s: cannot be told to drain", slot->name);
+}
+
 /* Hand an event to the table and do what it says. */
 static void
 take_event(struct slot *slot, enum slot_event event)
@@ -155,9 +172,7 @@ take_event(struct slot *slot, enum slot_event event)
 	case SLOT_DO_NOTHING:
 		break;
 	case SLOT_DO_DRAIN:
-		if (record_send_numbers(slot->control, RECORD_DRAIN, slot->supervisor->stop_level != STOP_NO, 0, -1) <
-		    0)
-			log_warning("%s: cannot be told to drain", slot->name);
+		tell_to_drain(slot);
 		break;
 	case SLOT_DO_TERMINATE:
 		send_signal(slot, SIGTERM);
@@ -399,6 +414,15 @@ child_unwanted(struct slot *slot)
 	default:
 		break;
 	}
+}
+
+void
+child_stopping(struct slot *slot)
+{
+	if (slot->state != SLOT_DRAINING)
+		return;
+	tell_to_drain(slot);
+	set_deadline(slot, drain_ms(slot));
 }
 
 void

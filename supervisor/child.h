@@ -27,6 +27,8 @@ struct child_kind {
 	/* The process is gone, and so is its control socket; or it was never there, because spawn failed. */
 	void (*on_gone)(struct slot *slot);
 	int64_t extra_drain_ms; /* how much longer than others it may drain */
+	/* How long it may drain at least while cortexd goes on; or NULL. */
+	int64_t (*unhurried_drain_ms)(const struct slot *slot);
 };
 
 /* Start with an empty slot. supervisor->base must be there already. */
@@ -37,6 +39,9 @@ void child_start(struct slot *slot);
 
 /* The slot should be empty and is not: end the process, the gentle way. Nothing when that is under way. */
 void child_unwanted(struct slot *slot);
+
+/* cortexd stops: one that drains already may take no longer than those that begin now, and is told. Nothing in other states. */
+void child_stopping(struct slot *slot);
 
 /* Do not wait for the deadline of a drain (kill false), or of SIGTERM (kill true). Nothing in other states. */
 void child_hurry(struct slot *slot, bool kill);

@@ -191,12 +191,20 @@ on_gone(struct slot *slot)
 	slot->place = -1;
 }
 
+/* What it has accepted is answered by then, with a 504 if need be. */
+static int64_t
+unhurried_drain_ms(const struct slot *slot)
+{
+	return slot->generation->api->timeout_ms + REPLICA_OVERDUE_GRACE_MS;
+}
+
 static const struct child_kind kind = {
     .spawn = spawn_replica,
     .on_ready = on_ready,
     .on_record = on_record,
     .was_useful = was_useful,
     .on_gone = on_gone,
+    .unhurried_drain_ms = unhurried_drain_ms,
 };
 
 void

@@ -62,6 +62,16 @@ hurry_all(struct supervisor *supervisor, bool kill)
 	child_hurry(&supervisor->activator, kill);
 }
 
+static void
+tell_draining(struct supervisor *supervisor)
+{
+	struct slot *slot;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			child_stopping(slot);
+}
+
 void
 stop_request(struct supervisor *supervisor, const char *reason)
 {
@@ -82,6 +92,7 @@ stop_request(struct supervisor *supervisor, const char *reason)
 			    (long long)supervisor->options.stop_timeout_ms / 1000);
 		else
 			log_info("%s: stopping", reason);
+		tell_draining(supervisor);
 		environment_stop(supervisor->environment, SIGTERM);
 		evtimer_add(&supervisor->stop_event, &grace);
 		break;

@@ -385,6 +385,39 @@ def test_the_activator_dies_during_a_reload(project):
 
 
 # --- those that are replaced ------------------------------------------------------------------------------------------
+def test_a_prediction_may_take_its_time_while_its_replica_is_replaced(project):
+    files = {"predictor.py": "import time\ndef predict(sample, metadata):\n    time.sleep(sample)\n    return 1\n"}
+    p = project({**files, "cortex.yaml": config({"name": "a"})}, args=["--stop-timeout", "1"])
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(p.post("/a", 4)))
+    thread.start()
+    with p.cortexd.connect() as other:
+        wait_until(lambda: p.cortexd.replicas("ready") and busy(p), "the prediction runs")
+        p.reload({"predictor.py": ECHO.format(version=2)})
+        assert other.post("/a", None).json()[0] == 2
+    thread.join()
+    assert answers == [1]
+
+
+def test_stopping_does_not_wait_as_long_as_a_reload(project):
+    p = project({"predictor.py": GATED.format(version=1), "cortex.yaml": config({"name": "a"})}, args=["--stop-timeout", "1"])
+    p.cortexd.expect_any_error()
+    p.cortexd.expect_exit(0, 1)
+    with p.cortexd.connect() as client:
+        client.send(b'POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"x"')
+        wait_until((p.cortexd.folder / "x.begun").exists, "the prediction begins")
+        p.change({"predictor.py": ECHO.format(version=2)})
+        p.cortexd.signal(signal.SIGHUP)
+        p.cortexd.wait_log(r"replica a/\d: ready", count=2)  # and so the first one is told to drain
+        p.cortexd.stop()
+    assert float(p.cortexd.wait_log(r"stopped after (\d+)\.")[1]) < 20
+
+
+def busy(p):
+    with Scoreboard(p.cortexd.pid) as board:
+        return any(slot[0] in ("busy", "long") for slot in board.slots(0))
+
+
 def test_idle_clients_stay_when_a_replica_drains_and_there_is_no_activator(project):
     p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
     p.cortexd.expect_any_error()
