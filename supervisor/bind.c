@@ -16,7 +16,8 @@ bind_listeners(struct supervisor *supervisor, const struct user *user, struct er
 
 	r = inherited_match(&supervisor->inherited, &supervisor->config->server, err);
 	if (r == 0)
-		r = listeners_bind(supervisor->config, NULL, &supervisor->inherited, &supervisor->listeners, err);
+		r = listeners_bind(supervisor->config, &supervisor->open_listeners, &supervisor->inherited,
+		    &supervisor->listeners, err);
 	for (size_t i = 0; r == 0 && i < supervisor->listeners->n; i++) {
 		const struct listener *listener = &supervisor->listeners->all[i]->listener;
 

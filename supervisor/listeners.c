@@ -8,13 +8,15 @@
 
 #include "common/log.h"
 
-/* The one of old with that address. One with port 0 stays what it has become. */
+/* The one with that address. One with port 0 stays what it has become. */
 static struct shared_listener *
-find(const struct listeners *old, const char *text)
+find(const struct open_listeners *all, const char *text)
 {
-	for (size_t i = 0; old && i < old->n; i++)
-		if (!strcmp(old->all[i]->listener.config->text, text))
-			return old->all[i];
+	struct shared_listener *shared;
+
+	LIST_FOREACH(shared, all, in_all)
+	if (!strcmp(shared->listener.config->text, text))
+		return shared;
 	return NULL;
 }
 
@@ -23,14 +25,15 @@ release(struct shared_listener *shared)
 {
 	if (--shared->references > 0)
 		return;
+	LIST_REMOVE(shared, in_all);
 	listener_done(&shared->listener);
 	config_unref(shared->config);
 	free(shared);
 }
 
 static int
-bind_one(struct config *config, size_t entry, struct inherited *inherited, struct shared_listener **ret_shared,
-    struct error *err)
+bind_one(struct config *config, size_t entry, struct inherited *inherited, struct open_listeners *all,
+    struct shared_listener **ret_shared, struct error *err)
 {
 	const struct listen_config *listen = &config->server.listen[entry];
 	struct shared_listener *shared = xcalloc(1, sizeof(*shared));
@@ -46,12 +49,13 @@ bind_one(struct config *config, size_t entry, struct inherited *inherited, struc
 	}
 	shared->references = 1;
 	shared->config = config_ref(config);
+	LIST_INSERT_HEAD(all, shared, in_all);
 	*ret_shared = shared;
 	return 0;
 }
 
 int
-listeners_bind(struct config *config, const struct listeners *old, struct inherited *inherited,
+listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
     struct listeners **ret_listeners, struct error *err)
 {
 	struct listeners *listeners = xcalloc(1, sizeof(*listeners));
@@ -59,13 +63,13 @@ listeners_bind(struct config *config, const struct listeners *old, struct inheri
 	listeners->references = 1;
 	listeners->all = xcalloc(config->server.n_listen, sizeof(struct shared_listener *));
 	for (size_t i = 0; i < config->server.n_listen; i++) {
-		struct shared_listener *shared = find(old, config->server.listen[i].text);
+		struct shared_listener *shared = find(all, config->server.listen[i].text);
 		int r = 0;
 
 		if (shared)
 			shared->references++;
 		else
-			r = bind_one(config, i, inherited, &shared, err);
+			r = bind_one(config, i, inherited, all, &shared, err);
 		if (r < 0) {
 			listeners_unref(listeners);
 			return r;

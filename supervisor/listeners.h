@@ -2,10 +2,13 @@
  * listeners - the sockets of a config's server.listen, shared by all that still use them.
  *
  * A reload makes a new set. An address that was there before is in both, with the same socket: its backlog loses nobody. The
- * others are bound anew, and closed when the last replica that was started with them is gone.
+ * others are bound anew, and closed when the last replica that was started with them is gone. One that comes back before that
+ * is the old one.
  */
 #ifndef SUPERVISOR_LISTENERS_H
 #define SUPERVISOR_LISTENERS_H
+
+#include <sys/queue.h>
 
 #include "common/config.h"
 #include "common/error.h"
@@ -14,10 +17,14 @@
 
 struct shared_listener {
 	unsigned references;
+	LIST_ENTRY(shared_listener) in_all;
 	struct config *config; /* that listener.config is part of */
 	struct listener listener;
 	bool listens;
 };
+
+/* All that are open, those included that only old replicas still have. */
+LIST_HEAD(open_listeners, shared_listener);
 
 struct listeners {
 	unsigned references;
@@ -25,9 +32,9 @@ struct listeners {
 	struct shared_listener **all;
 };
 
-/* Bind the addresses of config but for those of old (NULL: none), which are shared, and those that were inherited (NULL: none). 0 and
+/* Bind the addresses of config but for those that are open, which are shared, and those that were inherited (NULL: none). 0 and
  * *ret_listeners, or a negative errno and err, and nothing has changed. */
-MUSTCHECK int listeners_bind(struct config *config, const struct listeners *old, struct inherited *inherited,
+MUSTCHECK int listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
     struct listeners **ret_listeners, struct error *err);
 
 /* Take connections from now on, where that is not so already; says so in the log. */

@@ -128,7 +128,7 @@ begin(struct supervisor *supervisor)
 	}
 	reload->config = config;
 	reload->step = RELOAD_ENVIRONMENT;
-	if (listeners_bind(config, supervisor->listeners, NULL, &reload->listeners, &err) < 0 ||
+	if (listeners_bind(config, &supervisor->open_listeners, NULL, &reload->listeners, &err) < 0 ||
 	    supervisor_find_python(supervisor, config, NULL, &err) < 0)
 		fail(supervisor, err.text);
 }

@@ -63,7 +63,8 @@ struct supervisor {
 	bool apis_untold; /* it does not know the last changes */
 	bool listeners_untold;
 	struct inherited inherited; /* until the listeners have them */
-	struct listeners *listeners;
+	struct open_listeners open_listeners;
+	struct listeners *listeners; /* of the config */
 	struct api **apis;
 	size_t n_apis;
 	struct reload reload;

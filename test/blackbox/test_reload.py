@@ -384,6 +384,28 @@ def test_the_activator_dies_during_a_reload(project):
     p.cortexd.wait_ready(3)
 
 
+# --- one after the other, and in the middle of another -------------------------------------------------------------------
+def test_an_address_that_comes_back_before_it_is_gone(project, tmp_path):
+    path = tmp_path / "s.sock"
+    both = config({"name": "a"}, listen=f"[127.0.0.1:@PORT@, 'unix:{path}']")
+    p = project({"predictor.py": GATED.format(version=1), "cortex.yaml": both})
+    (p.cortexd.folder / "y.end").touch()
+    with p.cortexd.connect() as busy:
+        busy.send(b'POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n"x"')
+        wait_until((p.cortexd.folder / "x.begun").exists, "a prediction begins, which keeps its replica, and the address")
+        p.change({"cortex.yaml": config({"name": "a"})})
+        p.cortexd.signal(signal.SIGHUP)
+        p.cortexd.wait_log(r"replica a/\d: ready", count=2)  # and so the first one is told to drain
+        p.change({"cortex.yaml": both})
+        p.cortexd.signal(signal.SIGHUP)
+        p.cortexd.wait_log("api \"a\" has changed", count=2)
+        (p.cortexd.folder / "x.end").touch()
+        p.cortexd.wait_log("reload: done")
+        assert busy.answer().json() == 1
+    curl = ["curl", "-s", "--max-time", "20", "--unix-socket", path, "-d", '"y"', "http://localhost/a"]
+    assert subprocess.run(curl, capture_output=True, text=True).stdout == "1"
+
+
 # --- those that are replaced ------------------------------------------------------------------------------------------
 def test_a_prediction_may_take_its_time_while_its_replica_is_replaced(project):
     files = {"predictor.py": "import time\ndef predict(sample, metadata):\n    time.sleep(sample)\n    return 1\n"}
