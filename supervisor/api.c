@@ -121,13 +121,25 @@ again:
 	return index;
 }
 
+/* Replicas that are to start, now or after their backoff. */
+static unsigned
+count_placeless(const struct api *api)
+{
+	const struct slot *slot;
+	unsigned n = 0;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		n += stays(slot) && slot->place < 0;
+	return n;
+}
+
 /* One more replica of the generation. NULL: there is no room for it now. */
 static struct slot *
 add_slot(struct api *api, struct generation *generation)
 {
 	struct slot *slot;
 
-	if (api->startable == 0 || !board_has_place(&api->supervisor->board, api->number))
+	if (api->startable == 0 || !board_has_places(&api->supervisor->board, api->number, count_placeless(api) + 1))
 		return NULL;
 	api->startable--;
 	slot = xcalloc(1, sizeof(*slot));
@@ -212,7 +224,7 @@ make_room(struct api *api, const struct generation *newest)
 {
 	struct slot *old = pick(api, newest, false);
 
-	if (!old || has_dismissed(api))
+	if (!old || has_dismissed(api) || board_will_have_place(&api->supervisor->board, api->number))
 		return;
 	log_info("api \"%s\": no room for one more replica; %s makes room", api->name, old->name);
 	dismiss(old, "it makes room");

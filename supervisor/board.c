@@ -111,15 +111,27 @@ board_remove_api(struct board *board, uint32_t api)
 }
 
 bool
-board_has_place(const struct board *board, uint32_t api)
+board_has_places(const struct board *board, uint32_t api, unsigned n)
+{
+	const struct range *range = &board->ranges[api];
+	unsigned n_free = 0;
+
+	for (uint32_t i = 0; i < range->n && n_free < n; i++)
+		n_free += board->places[range->first + i].state == PLACE_FREE;
+	return n_free >= n;
+}
+
+bool
+board_will_have_place(const struct board *board, uint32_t api)
 {
 	const struct range *range = &board->ranges[api];
 
-	if (range->n_used < range->n)
-		return true;
-	for (uint32_t i = 0; i < range->n; i++)
-		if (board->places[range->first + i].state == PLACE_FREE)
+	for (uint32_t i = 0; i < range->n_used; i++) {
+		const struct place *place = &board->places[range->first + i];
+
+		if (place->state != PLACE_FREE && !place->slot)
 			return true;
+	}
 	return false;
 }
 

@@ -59,8 +59,10 @@ bool board_has_room(const struct board *board, uint32_t api, int max_replicas);
 void board_remove_api(struct board *board, uint32_t api);
 bool board_is_unused(const struct board *board, uint32_t api);
 
-/* Has an api a free place? Does a request wait for it that no replica was free for? */
-bool board_has_place(const struct board *board, uint32_t api);
+/* Has an api so many free places? Will one become free by itself, whose process has ended? Does a request wait for the api that
+ * no replica was free for? */
+bool board_has_places(const struct board *board, uint32_t api, unsigned n);
+bool board_will_have_place(const struct board *board, uint32_t api);
 bool board_waits(const struct board *board, uint32_t api);
 
 /* Requests of an api that run or wait, as seen now. */

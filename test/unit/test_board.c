@@ -52,7 +52,9 @@ static void
 test_numbers_and_their_places_are_used_again(UNUSED void **state)
 {
 	struct board board;
+	struct slot slot;
 	struct error err;
+	unsigned n;
 	int place;
 
 	assert_int_equal(board_init(&board, &err), 0);
@@ -76,10 +78,23 @@ test_numbers_and_their_places_are_used_again(UNUSED void **state)
 		assert_true(board_is_unused(&board, 0));
 		board_remove_api(&board, 0);
 	}
-	assert_true(board_has_place(&board, 1));
-	while (board_take(&board, 1, 0, NULL) >= 0)
+	for (n = 0; board_has_places(&board, 1, n + 1); n++)
 		continue;
-	assert_false(board_has_place(&board, 1));
+	assert_false(board_will_have_place(&board, 1));
+	for (place = 0; n > 0; n--) {
+		assert_true(board_has_places(&board, 1, n));
+		place = board_take(&board, 1, 0, &slot);
+		assert_true(place >= 0);
+		assert_false(board_has_places(&board, 1, n));
+	}
+	assert_int_equal(board_take(&board, 1, 0, &slot), -ENOSPC);
+	assert_false(board_will_have_place(&board, 1));
+	board.places[place].slot =
+	    NULL; /* its process is gone; the activator has not said yet that it is done with it */
+	assert_true(board_will_have_place(&board, 1));
+	assert_false(board_has_places(&board, 1, 1));
+	board_release(&board, (uint32_t)place);
+	assert_true(board_has_places(&board, 1, 1));
 	assert_false(board_waits(&board, 1));
 	atomic_store(&board.scoreboard->apis[1].waiting_ns, 1);
 	assert_true(board_waits(&board, 1));
