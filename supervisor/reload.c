@@ -151,6 +151,20 @@ reload_request(struct supervisor *supervisor)
 
 /* ---- applying ---- */
 
+/* The one that has a place for these settings, which may be its name's next one (api_has_successor); or NULL. */
+static struct api *
+find(const struct supervisor *supervisor, const struct api_config *settings)
+{
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
+		struct api *api = supervisor->apis[i];
+
+		if (!api->retired && !strcmp(api->name, settings->name) && !strcmp(api->endpoint, settings->endpoint) &&
+		    board_has_room(&supervisor->board, api->number, settings->compute.max_replicas))
+			return api;
+	}
+	return NULL;
+}
+
 static struct api *
 find_by_name(const struct supervisor *supervisor, const char *name)
 {
@@ -180,10 +194,11 @@ change_api(struct supervisor *supervisor, struct api *api, struct config *config
 }
 
 static void
-add_api(struct supervisor *supervisor, struct api *old, struct config *config, const struct api_config *settings,
+add_api(struct supervisor *supervisor, struct config *config, const struct api_config *settings,
     struct generation *generation)
 {
 	struct reload *reload = &supervisor->reload;
+	const struct api *old = find_by_name(supervisor, settings->name);
 	struct error err;
 	struct api *api;
 
@@ -214,21 +229,24 @@ is_listed(const struct config *config, const struct api *api)
 	return false;
 }
 
-/* What the new config does not have any more stays until its name, or its endpoint, has a successor that works. */
+/*
+ * What the new config does not have any more stays until its name, or its endpoint, has a successor that works. Those that are
+ * not found by requests yet go first: they are nobody's successors.
+ */
 static void
-retire_others(struct supervisor *supervisor, const struct config *config)
+retire_others(struct supervisor *supervisor, const struct config *config, bool routed)
 {
 	struct reload *reload = &supervisor->reload;
 
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		struct api *api = supervisor->apis[i];
 
-		if (api->retired || is_listed(config, api))
+		if (api->retired || api->routed != routed || is_listed(config, api))
 			continue;
 		api_set_candidate(api, NULL);
-		if (api->routed && api_has_successor(api))
+		if (routed && api_has_successor(api))
 			continue;
-		reload->n_removed++;
+		reload->n_removed += routed;
 		log_info("reload: api \"%s\" (%s) is removed", api->name, api->endpoint);
 		api_retire(api);
 	}
@@ -242,18 +260,18 @@ apply(struct supervisor *supervisor, struct config *config, const char *python)
 	project_hash(config, files);
 	for (size_t i = 0; i < config->n_apis; i++) {
 		const struct api_config *settings = &config->apis[i];
-		struct api *api = find_by_name(supervisor, settings->name);
+		struct api *api = find(supervisor, settings);
 		struct generation *generation = generation_new(
 		    supervisor->reload.number, config, settings, python, supervisor->listeners, files);
 
-		if (api && !strcmp(api->endpoint, settings->endpoint) &&
-		    board_has_room(&supervisor->board, api->number, settings->compute.max_replicas))
+		if (api)
 			change_api(supervisor, api, config, settings, generation);
 		else
-			add_api(supervisor, api, config, settings, generation);
+			add_api(supervisor, config, settings, generation);
 		generation_unref(generation);
 	}
-	retire_others(supervisor, config);
+	retire_others(supervisor, config, false);
+	retire_others(supervisor, config, true);
 }
 
 void

@@ -385,6 +385,31 @@ def test_the_activator_dies_during_a_reload(project):
 
 
 # --- one after the other, and in the middle of another -------------------------------------------------------------------
+def test_a_successor_that_is_given_up_does_not_keep_the_old_api(project):
+    files = {"predictor.py": ECHO.format(version=1), "slow.py": SLOW_INIT.format(version=2)}
+    p = project({**files, "cortex.yaml": config({"name": "a", "endpoint": "/x"})})
+    p.change({"cortex.yaml": config({"name": "b", "endpoint": "/x", "path": "slow.py"})})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until((p.cortexd.folder / ".init.begun").exists, "the other api begins")
+    assert "1 added, 1 removed" in p.reload({"cortex.yaml": config({"name": "c"})})
+    assert p.post("/x") == 404 and p.post("/c")[0] == 1
+    p.cortexd.wait_ready(1)
+
+
+def test_another_endpoint_is_not_begun_anew_by_the_same_config(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a"})})
+    p.change({"predictor.py": SLOW_INIT.format(version=2), "cortex.yaml": config({"name": "a", "endpoint": "/new"})})
+    begun = p.cortexd.folder / ".init.begun"
+    for _ in range(2):
+        since = p.cortexd.log_size()
+        p.cortexd.signal(signal.SIGHUP)
+        p.cortexd.wait_log("reload: reading", since=since)
+        wait_until(begun.exists, "the new api begins")
+    (p.cortexd.folder / ".init.end").touch()
+    p.cortexd.wait_log("reload: done")
+    assert begun.read_text() == "x" and p.post("/new")[0] == 2 and p.post("/a") == 404
+
+
 def test_an_address_that_comes_back_before_it_is_gone(project, tmp_path):
     path = tmp_path / "s.sock"
     both = config({"name": "a"}, listen=f"[127.0.0.1:@PORT@, 'unix:{path}']")
