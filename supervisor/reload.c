@@ -60,15 +60,16 @@ end(struct supervisor *supervisor, bool good, const char *text)
 {
 	struct reload *reload = &supervisor->reload;
 
-	reload->step = RELOAD_NONE;
+	reload->step = reload->rolling ? RELOAD_ROLLING : RELOAD_NONE;
 	config_unref(take_ptr(&reload->config));
 	listeners_unref(take_ptr(&reload->listeners));
 	if (good)
 		log_info("reload: %s", text);
 	else
 		log_error("reload: %s", text);
-	write_result(supervisor, good ? "done" : "failed", text);
-	report_reload_ends(supervisor);
+	if (reload->step == RELOAD_NONE)
+		report_reload_ends(supervisor);
+	supervisor_compare_soon(supervisor);
 }
 
 static void
@@ -77,6 +78,7 @@ fail(struct supervisor *supervisor, const char *why)
 	char *text = xasprintf("failed: %s; the old config stays in effect", why);
 
 	end(supervisor, false, text);
+	write_result(supervisor, "failed", text);
 	free(text);
 }
 
@@ -116,8 +118,6 @@ begin(struct supervisor *supervisor)
 	struct error err;
 
 	reload->number++;
-	reload->since_ms = clock_ms();
-	reload->n_failed = reload->n_changed = reload->n_added = reload->n_removed = reload->n_unchanged = 0;
 	log_info("reload: reading %s", supervisor->config->path);
 	write_result(supervisor, "running", "");
 	report_reload_begins(supervisor);
@@ -127,6 +127,7 @@ begin(struct supervisor *supervisor)
 		return;
 	}
 	reload->config = config;
+	reload->config_since_ms = clock_ms();
 	reload->step = RELOAD_ENVIRONMENT;
 	if (listeners_bind(config, &supervisor->open_listeners, NULL, &reload->listeners, &err) < 0 ||
 	    supervisor_find_python(supervisor, config, NULL, &err) < 0)
@@ -301,6 +302,10 @@ reload_go_on(struct supervisor *supervisor, const char *python)
 	config_unref(supervisor->config);
 	supervisor->config = config;
 	reload->step = RELOAD_ROLLING;
+	reload->rolling = true;
+	reload->rolling_number = reload->number;
+	reload->since_ms = reload->config_since_ms;
+	reload->n_failed = reload->n_changed = reload->n_added = reload->n_removed = reload->n_unchanged = 0;
 	apply(supervisor, config, python);
 	scale_set_config(supervisor);
 	activator_tell_apis(supervisor);
@@ -323,10 +328,11 @@ reload_note_failure(struct supervisor *supervisor, const struct api *api, const 
 static void
 finish(struct supervisor *supervisor)
 {
-	const struct reload *reload = &supervisor->reload;
+	struct reload *reload = &supervisor->reload;
 	double seconds = (double)(clock_ms() - reload->since_ms) / 1000;
 	char *text;
 
+	reload->rolling = false;
 	if (reload->n_failed > 0)
 		text = xasprintf("failed for %u api%s: %s", reload->n_failed, reload->n_failed == 1 ? "" : "s",
 		    reload->failure.text);
@@ -334,6 +340,8 @@ finish(struct supervisor *supervisor)
 		text = xasprintf("done after %.2f s: %u changed, %u added, %u removed, %u unchanged", seconds,
 		    reload->n_changed, reload->n_added, reload->n_removed, reload->n_unchanged);
 	end(supervisor, reload->n_failed == 0, text);
+	if (reload->number == reload->rolling_number) /* else a later one came to nothing, and that was said */
+		write_result(supervisor, reload->n_failed == 0 ? "done" : "failed", text);
 	free(text);
 }
 

@@ -6,7 +6,8 @@
  * changed one is given a candidate (api.h), which replaces it once it works; a new one is routed when its first replica is
  * ready, a removed one ends when what waits for it is served.
  *
- * A SIGHUP while an environment is built is remembered, once. One while replicas are replaced begins anew from where they are.
+ * A SIGHUP while an environment is built is remembered, once. One while replicas are replaced begins anew from where they are,
+ * or, when its config is no good, changes nothing about that either.
  * What came of it is logged, and written to <state_dir>/reload for `cortexd --reload`, which waits for it.
  */
 #ifndef SUPERVISOR_RELOAD_H
@@ -27,11 +28,14 @@ enum reload_step {
 
 struct reload {
 	enum reload_step step;
-	bool again;      /* SIGHUP came when it could not be served */
-	unsigned number; /* of the present one, or the last; the start is 1 */
-	int64_t since_ms;
-	struct config *config; /* ENVIRONMENT: the new one, and its listeners */
+	bool again;            /* SIGHUP came when it could not be served */
+	unsigned number;       /* of the present one, or the last; the start is 1 */
+	struct config *config; /* ENVIRONMENT: the new one, its listeners, and when it was read */
 	struct listeners *listeners;
+	int64_t config_since_ms;
+	bool rolling; /* ROLLING, or was when the next one began: goes on if that comes to nothing */
+	unsigned rolling_number;
+	int64_t since_ms;
 	unsigned n_failed; /* apis that stay as they were */
 	unsigned n_changed, n_added, n_removed, n_unchanged;
 	struct error failure; /* the first */

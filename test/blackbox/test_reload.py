@@ -385,6 +385,23 @@ def test_the_activator_dies_during_a_reload(project):
 
 
 # --- one after the other, and in the middle of another -------------------------------------------------------------------
+def test_a_broken_config_leaves_the_reload_alone_that_is_under_way(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    good = (p.cortexd.folder / "cortex.yaml").read_text()
+    p.cortexd.expect_error("invalid YAML")
+    p.cortexd.expect_error("reload: failed: .*; the old config stays in effect")
+    p.change({"predictor.py": SLOW_INIT.format(version=2)})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until((p.cortexd.folder / ".init.begun").exists, "the second generation begins")
+    p.change({"cortex.yaml": "- kind: [\n"})
+    p.cortexd.signal(signal.SIGHUP)
+    p.cortexd.wait_log("the old config stays in effect")
+    p.change({"cortex.yaml": good})
+    (p.cortexd.folder / ".init.end").touch()
+    p.cortexd.wait_log("reload: done after .* 1 changed")
+    assert p.post("/a")[0] == 2 and len(p.pids()) == 2
+
+
 def test_a_successor_that_is_given_up_does_not_keep_the_old_api(project):
     files = {"predictor.py": ECHO.format(version=1), "slow.py": SLOW_INIT.format(version=2)}
     p = project({**files, "cortex.yaml": config({"name": "a", "endpoint": "/x"})})
