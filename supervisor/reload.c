@@ -49,9 +49,15 @@ write_result(const struct supervisor *supervisor, const char *state, const char 
 }
 
 void
-reload_started(struct supervisor *supervisor)
+reload_starting(struct supervisor *supervisor)
 {
 	supervisor->reload.number = 1;
+	write_result(supervisor, "running", "");
+}
+
+void
+reload_started(struct supervisor *supervisor)
+{
 	write_result(supervisor, "done", "started");
 }
 

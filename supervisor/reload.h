@@ -41,7 +41,8 @@ struct reload {
 	struct error failure; /* the first */
 };
 
-/* The start is over: this was number 1. */
+/* The start counts as number 1: it begins; it is over. */
+void reload_starting(struct supervisor *supervisor);
 void reload_started(struct supervisor *supervisor);
 
 /* SIGHUP. */

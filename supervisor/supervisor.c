@@ -427,6 +427,7 @@ start(struct supervisor *supervisor, struct error *err)
 	report_init(supervisor);
 	if (!serve)
 		return supervisor_find_python(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
+	reload_starting(supervisor);
 	r = find_program("cortexd-replica", &supervisor->replica_program, err);
 	if (r == 0)
 		r = find_program("cortexd-activator", &supervisor->activator_program, err);

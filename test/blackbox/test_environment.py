@@ -167,6 +167,17 @@ def test_a_second_cortexd_does_not_build_into_the_first_ones_environment(start):
     assert cortexd.post(0).json()["names"] == ["iris", "rose"]
 
 
+def test_a_reload_during_the_build_waits_for_the_start_whatever_the_last_cortexd_has_said(start):
+    stale = '{"number":99,"state":"done","text":"long ago"}'
+    cortexd = start({**PROJECT, "pkg/hold": "", ".cortex/reload": stale}, wait=False, env=OFFLINE)
+    wait_until(lambda: (cortexd.folder / "pkg" / "held").exists(), "pip builds the package")
+    command = subprocess.Popen([cortexd.binary, "-c", cortexd.folder / "cortex.yaml", "--reload"], stdout=subprocess.PIPE, text=True)
+    cortexd.wait_log("SIGHUP: reloading once cortexd has started")
+    (cortexd.folder / "pkg" / "hold").unlink()
+    said, _ = command.communicate(timeout=90)
+    assert command.returncode == 0 and "done after" in said
+
+
 def test_without_requirements_the_option_prints_the_plain_interpreter(start):
     cortexd = start("def predict(sample, metadata):\n    return sample\n")
     result = run_environment(cortexd)
