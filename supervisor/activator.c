@@ -39,14 +39,15 @@ make_start_record(const struct supervisor *supervisor)
 	start.apis = xcalloc(MAX(start.n_apis, 1), sizeof(*start.apis));
 	for (size_t i = 0; i < start.n_apis; i++) {
 		const struct api *api = supervisor->apis[i];
+		const struct api_config *limits = api->generation ? api->generation->api : api->settings;
 
 		start.apis[i] = (struct activator_api){
 		    .number = api->number,
 		    .name = api->name,
 		    .endpoint = api->endpoint,
 		    .routed = api->routed,
-		    .timeout_ms = api->settings->timeout_ms,
-		    .max_body_bytes = api->settings->max_body_bytes,
+		    .timeout_ms = limits->timeout_ms,
+		    .max_body_bytes = limits->max_body_bytes,
 		    .max_queue_length = api->settings->max_queue_length,
 		};
 	}

@@ -280,7 +280,9 @@ accept_candidate(struct api *api)
 {
 	generation_unref(api->generation);
 	api->generation = take_ptr(&api->candidate);
-	if (!api->routed)
+	if (api->routed)
+		activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
+	else
 		begin_to_route(api);
 }
 

@@ -500,3 +500,22 @@ def test_idle_clients_stay_when_a_replica_drains_and_there_is_no_activator(proje
         wait_until(lambda: replica not in p.cortexd.family(), "the replica has ended")
         assert client.post("/a", None).json()[0] == 1
     p.cortexd.wait_ready(1)
+
+
+def test_the_limits_of_code_that_does_not_start_are_not_applied(project):
+    def text(kib):
+        return config({"name": "a", "more": {"requests": f"{{max_body_size: {kib}Ki}}"}})
+
+    p = project({"predictor.py": GATED.format(version=1), "cortex.yaml": text(100)})
+    p.cortexd.expect_any_error()
+    p.reload({"predictor.py": "1 / 0\n", "cortex.yaml": text(1)}, code=1)
+    (p.cortexd.folder / "two.end").touch()
+    with p.cortexd.connect() as one, p.cortexd.connect() as two:
+        one.send(b'POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"one"')
+        wait_until((p.cortexd.folder / "one.begun").exists, "the first prediction begins")
+        body = b'"two"' + b" " * 5000  # arrives at the activator, because the only replica is busy
+        two.send(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        with Scoreboard(p.cortexd.pid) as board:
+            wait_until(board.waiting, "the second one waits")
+        (p.cortexd.folder / "one.end").touch()
+        assert (one.answer().status, two.answer().status) == (200, 200)
