@@ -280,10 +280,7 @@ accept_candidate(struct api *api)
 {
 	generation_unref(api->generation);
 	api->generation = take_ptr(&api->candidate);
-	if (api->routed)
-		activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
-	else
-		begin_to_route(api);
+	activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
 }
 
 static void
@@ -354,6 +351,24 @@ roll(struct api *api)
 	}
 }
 
+/* It works. But one that replaces another is to have as many replicas as are wanted before that one goes, if they come. */
+static bool
+may_be_routed(const struct api *api)
+{
+	const struct supervisor *supervisor = api->supervisor;
+	const struct slot *slot;
+	bool replaces_one = false;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		replaces_one = replaces_one || (supervisor->apis[i]->routed && replaces(api, supervisor->apis[i]));
+	if (!replaces_one || api_count_ready(api) >= MIN(api->wanted, api->allowed))
+		return true;
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && slot->state != SLOT_READY && slot->deaths > 0)
+			return true;
+	return false;
+}
+
 /* Those that wait for it are served first, if anybody can. */
 static void
 retire(struct api *api)
@@ -384,6 +399,8 @@ api_compare(struct api *api, bool serving)
 			try_candidate(api);
 		if (api->generation && !api->retired && !api->candidate)
 			roll(api);
+		if (api->generation && !api->retired && !api->routed && may_be_routed(api))
+			begin_to_route(api);
 	}
 	for (slot = TAILQ_FIRST(&api->slots); slot; slot = next) {
 		next = TAILQ_NEXT(slot, in_api);

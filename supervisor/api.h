@@ -9,7 +9,7 @@
  * is dropped and nothing has changed. Once it is ready, the candidate is the generation, and the old replicas are replaced as a
  * Kubernetes Deployment would do it (RollingUpdate): at most max_surge replicas more than wanted (but for that first one), at
  * most max_unavailable less that are ready, and always one. Where there is no room for one more, one old replica makes room
- * first.
+ * first. An api that takes over the endpoint or the name of another one does so when all its replicas are there.
  */
 #ifndef SUPERVISOR_API_H
 #define SUPERVISOR_API_H

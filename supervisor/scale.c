@@ -39,6 +39,7 @@ static void
 fill_entries(const struct api *api, struct capacity_api *newest, struct capacity_api *others)
 {
 	const struct generation *generation = newest_of(api);
+	int min = api->settings->compute.min_replicas;
 	const struct slot *slot;
 
 	*newest = *others = (struct capacity_api){.existing = 0};
@@ -46,9 +47,12 @@ fill_entries(const struct api *api, struct capacity_api *newest, struct capacity
 		generation = TAILQ_EMPTY(&api->slots) ? NULL : TAILQ_FIRST(&api->slots)->generation;
 	if (!generation)
 		return;
+	/* One that is to be replaced by another api gives way to that one's minimum. */
+	if (api->config != api->supervisor->config && api_has_successor(api))
+		min = 0;
 	*newest = (struct capacity_api){
 	    .request = request_of(generation),
-	    .min = api->settings->compute.min_replicas,
+	    .min = min,
 	    .wanted = api->retired ? 0 : api->wanted,
 	};
 	TAILQ_FOREACH (slot, &api->slots, in_api) {

@@ -519,3 +519,25 @@ def test_the_limits_of_code_that_does_not_start_are_not_applied(project):
             wait_until(board.waiting, "the second one waits")
         (p.cortexd.folder / "one.end").touch()
         assert (one.answer().status, two.answer().status) == (200, 200)
+
+
+def test_the_old_endpoint_stays_until_the_new_one_has_all_replicas(project):
+    init = """\
+    def init(model_path, metadata):
+        try:
+            os.close(os.open(".first", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            open(".second", "w").close()
+            while not os.path.exists(".end"):
+                time.sleep(0.002)
+    """
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    code = "    import time\n" + ECHO.format(version=2) + "\n" + init
+    p.change({"predictor.py": code, "cortex.yaml": config({"name": "a", "endpoint": "/new", "replicas": 2})})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until((p.cortexd.folder / ".second").exists, "the first of the new ones is ready, the second not yet")
+    p.cortexd.wait_replicas(3)
+    assert p.post("/a")[0] == 1
+    (p.cortexd.folder / ".end").touch()
+    p.cortexd.wait_log("reload: done")
+    assert p.post("/a") == 404 and p.post("/new")[0] == 2
