@@ -13,6 +13,8 @@
 #include "supervisor/replica.h"
 #include "supervisor/supervisor.h"
 
+#define STUCK_DEATHS 3 /* in a row of one replica, after which nobody should wait for it any more */
+
 int
 api_new(struct supervisor *supervisor, struct config *config, const struct api_config *settings, struct api **ret_api,
     struct error *err)
@@ -57,6 +59,7 @@ api_set_config(struct api *api, struct config *config, const struct api_config *
 	config_unref(api->config);
 	api->config = config;
 	api->settings = settings;
+	api->said_stuck = false;
 	api->wanted = MAX(MIN(api->wanted, settings->compute.max_replicas), settings->compute.min_replicas);
 }
 
@@ -318,6 +321,23 @@ amount(struct amount amount, int of, bool up)
 	return amount.is_percent ? (int)(((int64_t)of * amount.value + (up ? 99 : 0)) / 100) : amount.value;
 }
 
+/* Old replicas go on because one of the new keeps dying: a reload need not wait for that any longer. */
+static void
+look_whether_stuck(struct api *api)
+{
+	const struct slot *slot;
+
+	if (api->said_stuck || !pick(api, api->generation, false))
+		return;
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && slot->generation == api->generation && slot->state != SLOT_READY &&
+		    slot->backoff.deaths_in_a_row >= STUCK_DEATHS) {
+			api->said_stuck = true;
+			reload_note_failure(api->supervisor, api, slot->last_death);
+			return;
+		}
+}
+
 /* As many of the generation as are wanted, and none of an older one. */
 static void
 roll(struct api *api)
@@ -349,6 +369,7 @@ roll(struct api *api)
 		old.ready -= slot->state == SLOT_READY;
 		dismiss(slot, "another one takes its place");
 	}
+	look_whether_stuck(api);
 }
 
 /* It works. But one that replaces another is to have as many replicas as are wanted before that one goes, if they come. */
@@ -446,6 +467,8 @@ api_has_rolled(const struct api *api)
 		return false;
 	if (api->candidate)
 		return *api->lacks && TAILQ_EMPTY(&api->slots); /* it is new, and will start when there is room */
+	if (api->said_stuck)
+		return true;
 	TAILQ_FOREACH (slot, &api->slots, in_api)
 		if (!stays(slot) || slot->generation != api->generation ||
 		    (slot->state != SLOT_READY && slot->deaths == 0 && !slot->recycle))

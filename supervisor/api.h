@@ -42,6 +42,7 @@ struct api {
 	char lacks[CAPACITY_TEXT_MAX]; /* what keeps it from having all that are wanted; "": nothing */
 	bool routed;                   /* requests find it */
 	bool retired;                  /* no longer in the config: it ends when its queue is empty */
+	bool said_stuck; /* that the new generation cannot replace all of the old, because replicas of it keep dying */
 	struct autoscaler autoscaler;
 };
 
@@ -70,7 +71,7 @@ void api_compare(struct api *api, bool serving);
 bool api_is_settled(const struct api *api);
 
 /* Has every replica that is of an older generation, or was to end, ended? And is there no candidate, and nothing to start that has
- * not started at least once? */
+ * not started at least once? Or is there no end to it (said_stuck)? */
 bool api_has_rolled(const struct api *api);
 
 /* Has all of it ended, and is its number free? */
