@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "supervisor/activator.h"
 #include "supervisor/child.h"
@@ -218,7 +219,28 @@ void
 api_set_candidate(struct api *api, struct generation *candidate)
 {
 	drop_candidate(api, "there is a newer config");
-	api->candidate = candidate ? generation_ref(candidate) : NULL;
+	if (!candidate)
+		return;
+	api->candidate = generation_ref(candidate);
+	api->candidate_ms = clock_ms();
+	if (api->doubted_ms == 0)
+		api->doubted_ms = api->candidate_ms;
+}
+
+bool
+api_verify(struct api *api)
+{
+	const struct slot *slot;
+
+	/* Those that are not there to take the place of a dead one were started at once after the project was looked at. */
+	if (api->doubted_ms != 0)
+		TAILQ_FOREACH (slot, &api->slots, in_api)
+			if (stays(slot) && slot->generation == api->generation &&
+			    slot->started_ms >= (slot->deaths > 0 ? api->verified_ms : api->doubted_ms))
+				return false;
+	api->verified_ms = clock_ms();
+	api->doubted_ms = 0;
+	return true;
 }
 
 /* There is no room for one more: one of the old makes room, unless one is about to. */
@@ -283,6 +305,8 @@ accept_candidate(struct api *api)
 {
 	generation_unref(api->generation);
 	api->generation = take_ptr(&api->candidate);
+	api->verified_ms = api->candidate_ms;
+	api->doubted_ms = 0;
 	activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
 }
 

@@ -35,6 +35,9 @@ struct api {
 	const struct api_config *settings; /* of config: counts, and what takes effect without new replicas */
 	struct generation *generation;     /* that has proved itself, or is the first; NULL: only a candidate so far */
 	struct generation *candidate;      /* NULL: none */
+	int64_t candidate_ms;              /* when that was found */
+	int64_t verified_ms;               /* when the project was last seen to be what the generation is made of */
+	int64_t doubted_ms;                /* when it was seen to be something else since; 0: it was not */
 	struct slot_list slots;
 	int wanted;                    /* replicas, by the load and by compute.min_replicas and max_replicas */
 	int allowed;                   /* of these, by the room that the host has */
@@ -54,6 +57,10 @@ void api_remove_slots(struct api *api); /* for the end of the supervisor */
 
 /* A reload wants this to be its generation: try it. */
 void api_set_candidate(struct api *api, struct generation *candidate);
+
+/* A reload has found the project to be what the generation is made of. False: but some replicas were started when it was not,
+ * and may have loaded something else; they need a candidate as well. */
+MUSTCHECK bool api_verify(struct api *api);
 
 /* Other counts and limits, of another config. */
 void api_set_config(struct api *api, struct config *config, const struct api_config *settings);

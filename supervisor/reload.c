@@ -188,7 +188,7 @@ change_api(struct supervisor *supervisor, struct api *api, struct config *config
 	struct reload *reload = &supervisor->reload;
 
 	api_set_config(api, config, settings);
-	if (api->generation && !strcmp(api->generation->fingerprint, generation->fingerprint)) {
+	if (api->generation && !strcmp(api->generation->fingerprint, generation->fingerprint) && api_verify(api)) {
 		api_set_candidate(api, NULL);
 		reload->n_unchanged++;
 		return;

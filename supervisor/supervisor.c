@@ -332,6 +332,7 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 
 		api->generation = generation_new(
 		    1, supervisor->config, api->settings, python, supervisor->listeners, files);
+		api->verified_ms = clock_ms();
 	}
 	r = listeners_listen(supervisor->listeners, err);
 	if (r < 0)

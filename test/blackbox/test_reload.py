@@ -502,6 +502,21 @@ def test_idle_clients_stay_when_a_replica_drains_and_there_is_no_activator(proje
     p.cortexd.wait_ready(1)
 
 
+def test_who_was_started_with_other_code_in_between_is_replaced(project):
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    p.cortexd.expect_any_error()
+    begun = p.cortexd.folder / ".init.begun"
+    p.change({"predictor.py": SLOW_INIT.format(version=2)})
+    p.cortexd.signal(signal.SIGHUP)
+    wait_until(begun.exists, "the second generation begins")
+    os.kill(min(p.pids()), signal.SIGKILL)
+    wait_until(lambda: begun.read_text() == "xx", "one of the first generation is started again, and has the code of the second")
+    p.reload({"predictor.py": ECHO.format(version=1)})
+    assert len(p.pids()) == 2 and not p.pids("starting")
+    (p.cortexd.folder / ".init.end").touch()
+    assert {p.post("/a")[0] for _ in range(20)} == {1}
+
+
 def test_the_limits_of_code_that_does_not_start_are_not_applied(project):
     def text(kib):
         return config({"name": "a", "more": {"requests": f"{{max_body_size: {kib}Ki}}"}})
