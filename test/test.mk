@@ -10,7 +10,7 @@ BLACKBOX    = CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(TEST_VENV)/bin/pyth
 # pytest says 5 when it has selected nothing.
 NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
-VICTIMS	   ?= replicas activator
+VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
@@ -40,10 +40,11 @@ check-threads: ## what two threads share, with ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread check-blackbox K='test_dataplane or test_crash'
 
 # A process dies about twice a second; TIME is in seconds. The activator is killed in a run of its own.
-chaos: all ## many clients, random kills, every answer checked: TIME=600, VICTIMS='replicas activator'
+chaos: all ## many clients, random kills or reloads, every answer checked: TIME=600, VICTIMS='replicas activator reloads'
 	@for v in $(VICTIMS); do \
 		echo "== chaos: $$v, $(TIME) s"; \
-		CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTHON) test/chaos/chaos.py --seconds $(TIME) --victims $$v || exit 1; \
+		script="chaos.py --victims $$v"; [ $$v != reloads ] || script=reloads.py; \
+		CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTHON) test/chaos/$$script --seconds $(TIME) || exit 1; \
 	done
 
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything

@@ -34,7 +34,7 @@ import hashlib
 import os
 import time
 
-log = os.open("begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+log = os.open(".begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 def predict(sample, metadata):
@@ -253,7 +253,7 @@ def title(pid):
 
 def check_predictions(run, folder):
     """Nothing was begun twice, and whatever was answered with 200 was begun."""
-    begun = Counter((folder / "begun").read_text().split())
+    begun = Counter((folder / ".begun").read_text().split())
     twice = [nonce for nonce, count in begun.items() if count > 1]
     if twice:
         run.wrong.append(f"predicted twice: {twice[:5]}")
@@ -289,6 +289,28 @@ def check_rest(run):
         wait_until(lambda pid=pid, most=most: descriptors(pid) <= most, f"{title(pid)} has at most {most} descriptors")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def make_cortexd(tmp_path):
+    """One to be started, with the files of its project in a folder of tmp_path."""
+    import cortexd as harness
+
+    def write(files, folder=None):
+        folder = Path(folder or tmp_path / "project")
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            whole = folder / f".{name}.new"  # a replica may be reading it
+            whole.write_text(content)
+            whole.replace(folder / name)
+        return folder
+
+    return harness.Cortexd(write, tmp_path, free_port(), harness.BUILD / "bin" / "cortexd", 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
@@ -300,24 +322,11 @@ def main():
     os.environ["CORTEXD_BUILD"] = options.build
     # A sanitizer takes a SIGSEGV for its own finding. Here it is one only if we did not send it: see check_deaths.
     os.environ["ASAN_OPTIONS"] = f"{os.environ.get('ASAN_OPTIONS', '')}:handle_segv=0"
-    import cortexd as harness
 
     with tempfile.TemporaryDirectory(prefix="cortexd-chaos-") as temporary:
-        tmp_path = Path(temporary)
-
-        def write(files, folder=None):
-            folder = Path(folder or tmp_path / "project")
-            folder.mkdir(exist_ok=True)
-            for name, content in files.items():
-                (folder / name).write_text(content)
-            return folder
-
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        cortexd = harness.Cortexd(write, tmp_path, port, harness.BUILD / "bin" / "cortexd", 0)
+        cortexd = make_cortexd(Path(temporary))
         config = API.format(name="one") + API.format(name="two")
-        config += f"- kind: server\n  listen: 127.0.0.1:{port}\n  log: {{level: warning}}\n"
+        config += f"- kind: server\n  listen: 127.0.0.1:{cortexd.port}\n  log: {{level: warning}}\n"
         cortexd.start({"predictor.py": PREDICTOR, "cortex.yaml": config}, replicas=4)
         cortexd.expect_any_error()
         run = Run(options, cortexd)
