@@ -351,7 +351,7 @@ look_whether_stuck(struct api *api)
 {
 	const struct slot *slot;
 
-	if (api->said_stuck || !pick(api, api->generation, false))
+	if (api->said_stuck || !api->supervisor->reload.rolling || !pick(api, api->generation, false))
 		return;
 	TAILQ_FOREACH (slot, &api->slots, in_api)
 		if (stays(slot) && slot->generation == api->generation && slot->state != SLOT_READY &&

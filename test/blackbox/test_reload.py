@@ -559,11 +559,11 @@ def test_the_old_endpoint_stays_until_the_new_one_has_all_replicas(project):
     assert p.post("/a") == 404 and p.post("/new")[0] == 2
 
 
-def test_replicas_that_keep_dying_do_not_keep_a_reload_from_ending(project, backoff_build):
+def test_replicas_that_keep_dying_do_not_keep_a_reload_from_ending(project, hasty_build):
     once = ECHO.format(version=2) + "\n    def init(model_path, metadata):\n        os.open('.first', os.O_CREAT | os.O_EXCL)\n"
     strategy = {"update_strategy": "{max_surge: 1, max_unavailable: 0}"}
     files = {"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 3, "more": strategy})}
-    p = project(files, ready=3, binary=backoff_build / "bin" / "cortexd")
+    p = project(files, ready=3, binary=hasty_build / "bin" / "cortexd")
     before = p.pids()
     p.cortexd.expect_any_error()
     assert "File exists" in p.reload({"predictor.py": once}, code=1)
