@@ -368,7 +368,7 @@ roll(struct api *api)
 {
 	const struct update_strategy_config *strategy = &api->settings->update_strategy;
 	struct generation *newest = api->generation;
-	struct tally new = count(api, newest, true), old = count(api, newest, false);
+	struct tally current = count(api, newest, true), old = count(api, newest, false);
 	int target = MIN(api->wanted, api->allowed), surge = amount(strategy->max_surge, target, true);
 	int unavailable = amount(strategy->max_unavailable, target, false), least;
 	struct slot *slot;
@@ -376,19 +376,19 @@ roll(struct api *api)
 	if (surge == 0 && unavailable == 0)
 		unavailable = 1; /* or nothing would ever happen, as the Deployment controller has it */
 
-	for (; new.n > target; new.n--)
+	for (; current.n > target; current.n--)
 		dismiss(pick(api, newest, true), "there are too many");
-	while (new.n < target &&new.n + old.n < target + (old.n > 0 ? surge : 0)) {
+	while (current.n < target && current.n + old.n < target + (old.n > 0 ? surge : 0)) {
 		if (!add_slot(api, newest)) {
 			make_room(api, newest);
 			break;
 		}
-		new.n++;
+		current.n++;
 	}
-	new = count(api, newest, true);
+	current = count(api, newest, true);
 	least = MAX(target - unavailable, 1);
 	while ((slot = pick(api, newest, false))) {
-		if (slot->state == SLOT_READY && new.ready + old.ready <= least)
+		if (slot->state == SLOT_READY && current.ready + old.ready <= least)
 			break;
 		old.ready -= slot->state == SLOT_READY;
 		dismiss(slot, "another one takes its place");
