@@ -386,6 +386,7 @@ roll(struct api *api)
 		current.n++;
 	}
 	current = count(api, newest, true);
+	old = count(api, newest, false);
 	least = MAX(target - unavailable, 1);
 	while ((slot = pick(api, newest, false))) {
 		if (slot->state == SLOT_READY && current.ready + old.ready <= least)
