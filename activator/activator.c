@@ -159,6 +159,8 @@ arm(struct activator *activator, bool armed)
 		return;
 	activator->armed = armed;
 	for (int i = 0; i < activator->n_listeners; i++) {
+		if (activator->is_new[i])
+			continue;
 		if (!armed)
 			http_listener_disarm(&activator->listeners[i]);
 		else if (http_listener_arm(&activator->listeners[i]) < 0)
@@ -178,7 +180,7 @@ activator_consider_listening(struct activator *activator)
 {
 	static const struct timeval moment = {0, DISARM_US};
 
-	if (activator->stopping)
+	if (activator->stopping || activator->closes_listeners)
 		return;
 	if (activator->n_out == activator->n_peers) {
 		evtimer_del(&activator->disarm);
@@ -198,10 +200,11 @@ activator_sweep(struct activator *activator)
 }
 
 static void
-make_listeners(struct activator *activator, const int *fds, int n)
+make_listeners(struct activator *activator, const int *fds, const bool *is_new, int n)
 {
 	activator->n_listeners = n;
 	activator->listeners = xcalloc((size_t)n, sizeof(*activator->listeners));
+	activator->is_new = xcalloc((size_t)n, sizeof(*activator->is_new));
 	for (int i = 0; i < n; i++) {
 		struct http_listener *listener = &activator->listeners[i];
 
@@ -210,14 +213,28 @@ make_listeners(struct activator *activator, const int *fds, int n)
 		listener->may_accept = may_accept;
 		listener->on_fatal = on_fatal;
 		listener->arg = activator;
+		activator->is_new[i] = is_new && is_new[i];
+		if (activator->is_new[i] && http_listener_arm(listener) < 0)
+			on_fatal("epoll_ctl", errno, activator);
 	}
 }
 
+/* For good. What has connected is accepted first, and what follows from its requests must not arm them again. */
 static void
 close_listeners(struct activator *activator)
 {
-	for (int i = 0; i < activator->n_listeners; i++)
-		fd_close(&activator->listeners[i].fd);
+	activator->closes_listeners = true;
+	evtimer_del(&activator->disarm);
+	for (int i = 0; i < activator->n_listeners; i++) {
+		struct http_listener *listener = &activator->listeners[i];
+
+		http_listener_disarm(listener);
+		http_listener_sweep(listener);
+		evtimer_del(&listener->sweep);
+		fd_close(&listener->fd);
+	}
+	activator->armed = false;
+	activator->closes_listeners = false;
 }
 
 /*
@@ -225,8 +242,11 @@ close_listeners(struct activator *activator)
  * that goes is accepted first; replicas that still have it do so as well.
  */
 static void
-take_listener(struct activator *activator, uint32_t number, uint32_t n, int fd)
+take_listener(struct activator *activator, const struct record *record)
 {
+	uint32_t number = record->numbers[0] & ~RECORD_LISTENER_NEW, n = record->numbers[1];
+	int fd = record->fd;
+
 	if (activator->stopping || number >= n || n > ACTIVATOR_LISTENERS_MAX ||
 	    (number > 0 && number != activator->n_next_listeners)) {
 		close(fd);
@@ -235,17 +255,14 @@ take_listener(struct activator *activator, uint32_t number, uint32_t n, int fd)
 	while (number == 0 && activator->n_next_listeners > 0)
 		close(activator->next_listeners[--activator->n_next_listeners]);
 	activator->next_listeners = xrealloc(activator->next_listeners, n, sizeof(int));
+	activator->next_is_new[activator->n_next_listeners] = record->numbers[0] & RECORD_LISTENER_NEW;
 	activator->next_listeners[activator->n_next_listeners++] = fd;
 	if (activator->n_next_listeners < n)
 		return;
-	activator_sweep(activator);
-	evtimer_del(&activator->disarm);
-	arm(activator, false);
-	for (int i = 0; i < activator->n_listeners; i++)
-		evtimer_del(&activator->listeners[i].sweep);
 	close_listeners(activator);
 	free(activator->listeners);
-	make_listeners(activator, activator->next_listeners, (int)n);
+	free(activator->is_new);
+	make_listeners(activator, activator->next_listeners, activator->next_is_new, (int)n);
 	activator->n_next_listeners = 0;
 	activator_consider_listening(activator);
 }
@@ -259,11 +276,8 @@ stop(struct activator *activator, const char *why)
 		return;
 	log_debug("stopping: %s", why);
 	title_set("cortexd: activator (draining)");
-	activator_sweep(activator);
-	evtimer_del(&activator->disarm);
-	arm(activator, false);
-	activator->stopping = true;
 	close_listeners(activator);
+	activator->stopping = true;
 }
 
 /*
@@ -323,7 +337,7 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		else if (r == 1 && record.kind == RECORD_APIS)
 			apis_receive(activator, record.fd);
 		else if (r == 1 && record.kind == RECORD_LISTENER)
-			take_listener(activator, record.numbers[0], record.numbers[1], record.fd);
+			take_listener(activator, &record);
 		else if (r == 1 && record.kind == RECORD_DRAIN)
 			stop(activator, "told by the supervisor");
 		else if (r == 1)
@@ -380,7 +394,7 @@ make_first_listeners(struct activator *activator)
 
 	for (int i = 0; i < activator->start.n_listeners; i++)
 		fds[i] = ACTIVATOR_FD_LISTENER + i;
-	make_listeners(activator, fds, activator->start.n_listeners);
+	make_listeners(activator, fds, NULL, activator->start.n_listeners);
 	free(fds);
 }
 

@@ -70,10 +70,13 @@ struct activator {
 	struct http_conns conns;
 	struct http_routes routes;
 	struct http_listener *listeners;
+	bool *is_new; /* which of them not all replicas have: they are always waited for */
 	int n_listeners;
 	int *next_listeners; /* descriptors of those after a reload, until all have come */
+	bool next_is_new[ACTIVATOR_LISTENERS_MAX];
 	uint32_t n_next_listeners;
-	bool armed;          /* the listeners */
+	bool armed; /* the listeners that are not new as well */
+	bool closes_listeners;
 	struct event disarm; /* pending while replicas can accept again */
 	unsigned max_conns;
 

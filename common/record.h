@@ -15,7 +15,8 @@
  *                                              scoreboard may be used again. bad 1: it was ended because of nonsense
  *   supervisor -> activator   PEER slot        + descriptor: the channel to the replica with that slot
  *                             APIS             + descriptor: a memfd with the apis from now on (activator_start.h)
- *                             LISTENER i n     + descriptor: number i of the n listeners from now on; the last one completes them
+ *                             LISTENER i n     + descriptor: number i of the n listeners from now on; the last one completes them.
+ *                                              i | RECORD_LISTENER_NEW: not all ready replicas have it
  *                             DRAIN            take no new connection, answer what there is, exit 0
  *
  * The end of the socket says the rest: the supervisor is gone (the child drains), or the child is.
@@ -27,8 +28,9 @@
 
 #include "common/util.h"
 
-#define RECORD_TEXT_MAX 1024
-#define RECORD_MAX      (16 + RECORD_TEXT_MAX)
+#define RECORD_TEXT_MAX     1024
+#define RECORD_LISTENER_NEW (1u << 31)
+#define RECORD_MAX          (16 + RECORD_TEXT_MAX)
 
 enum record_kind {
 	RECORD_READY = 1,

@@ -56,6 +56,15 @@ make_start_record(const struct supervisor *supervisor)
 	return text;
 }
 
+static bool
+has_new_listeners(const struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->listeners->n; i++)
+		if (supervisor->listeners->all[i]->is_new)
+			return true;
+	return false;
+}
+
 static int
 spawn_activator(struct slot *slot, int control, struct error *err)
 {
@@ -78,7 +87,8 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 	fds[ACTIVATOR_FD_SCOREBOARD] = supervisor->board.fd;
 	for (size_t i = 0; i < listeners->n; i++)
 		fds[ACTIVATOR_FD_LISTENER + i] = listeners->all[i]->listener.fd;
-	supervisor->apis_untold = supervisor->listeners_untold = false;
+	supervisor->apis_untold = false;
+	supervisor->listeners_untold = has_new_listeners(supervisor);
 	r = child_exec(slot, supervisor->activator_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
@@ -102,8 +112,9 @@ send_listeners(const struct supervisor *supervisor)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < listeners->n; i++)
-		r = record_send_numbers(supervisor->activator.control, RECORD_LISTENER, (uint32_t)i,
-		    (uint32_t)listeners->n, listeners->all[i]->listener.fd);
+		r = record_send_numbers(supervisor->activator.control, RECORD_LISTENER,
+		    (uint32_t)i | (listeners->all[i]->is_new ? RECORD_LISTENER_NEW : 0), (uint32_t)listeners->n,
+		    listeners->all[i]->listener.fd);
 	return r;
 }
 
@@ -151,6 +162,34 @@ activator_tell_listeners(struct supervisor *supervisor)
 {
 	supervisor->listeners_untold = true;
 	tell(supervisor);
+}
+
+static bool
+is_lacking(const struct supervisor *supervisor, const struct shared_listener *shared)
+{
+	const struct slot *slot;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			if (slot->state == SLOT_READY && !listeners_have(slot->generation->listeners, shared))
+				return true;
+	return false;
+}
+
+void
+activator_compare_listeners(struct supervisor *supervisor)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < supervisor->listeners->n; i++) {
+		struct shared_listener *shared = supervisor->listeners->all[i];
+		bool is_new = is_lacking(supervisor, shared);
+
+		changed = changed || is_new != shared->is_new;
+		shared->is_new = is_new;
+	}
+	if (changed)
+		activator_tell_listeners(supervisor);
 }
 
 void

@@ -17,6 +17,9 @@ void activator_init(struct supervisor *supervisor);
 /* There is a channel at that place of the board: give it to the activator, now or once there is one. */
 void activator_introduce(struct supervisor *supervisor, uint32_t place);
 
+/* Which listeners do not all ready replicas have? It waits for connections there itself. */
+void activator_compare_listeners(struct supervisor *supervisor);
+
 /* The apis, or the listeners, have changed: tell it, now or once there is one. */
 void activator_tell_apis(struct supervisor *supervisor);
 void activator_tell_listeners(struct supervisor *supervisor);

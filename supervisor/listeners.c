@@ -104,6 +104,15 @@ listeners_equal(const struct listeners *a, const struct listeners *b)
 	return a->n == b->n && !memcmp(a->all, b->all, a->n * sizeof(*a->all));
 }
 
+bool
+listeners_have(const struct listeners *listeners, const struct shared_listener *shared)
+{
+	for (size_t i = 0; i < listeners->n; i++)
+		if (listeners->all[i] == shared)
+			return true;
+	return false;
+}
+
 struct listeners *
 listeners_ref(struct listeners *listeners)
 {

@@ -21,6 +21,7 @@ struct shared_listener {
 	struct config *config; /* that listener.config is part of */
 	struct listener listener;
 	bool listens;
+	bool is_new; /* not all ready replicas have it: the activator does not leave it to them */
 };
 
 /* All that are open, those included that only old replicas still have. */
@@ -42,6 +43,9 @@ MUSTCHECK int listeners_listen(struct listeners *listeners, struct error *err);
 
 /* Are they the same sockets, in the same order? */
 bool listeners_equal(const struct listeners *a, const struct listeners *b);
+
+/* Is it among them? */
+bool listeners_have(const struct listeners *listeners, const struct shared_listener *shared);
 
 struct listeners *listeners_ref(struct listeners *listeners);
 void listeners_unref(struct listeners *listeners); /* NULL is fine */

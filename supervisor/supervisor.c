@@ -145,8 +145,10 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	compare_activator(&supervisor->activator, serving);
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		api_compare(supervisor->apis[i], serving);
-	if (serving)
+	if (serving) {
 		remove_gone_apis(supervisor);
+		activator_compare_listeners(supervisor);
+	}
 	if (serving && !supervisor->announced)
 		announce(supervisor);
 	reload_compare(supervisor);

@@ -221,6 +221,30 @@ def test_an_address_that_is_taken_changes_nothing(project):
     assert p.pids() == before and p.post("/a")[0] == 1
 
 
+@pytest.mark.parametrize("code", ["slow", "broken"])
+def test_a_new_address_is_served_before_the_new_code_works_or_if_it_never_does(project, tmp_path, code):
+    path = tmp_path / "s.sock"
+    p = project({"predictor.py": ECHO.format(version=1), "cortex.yaml": config({"name": "a", "replicas": 2})}, ready=2)
+    both = config({"name": "a", "replicas": 2}, listen=f"[127.0.0.1:@PORT@, 'unix:{path}']")
+    curl = ["curl", "-s", "--max-time", "20", "--unix-socket", path, "-d", "{}", "http://localhost/a"]
+    if code == "broken":
+        p.cortexd.expect_any_error()
+        p.reload({"predictor.py": "1 / 0\n", "cortex.yaml": both}, code=1)
+    else:
+        p.change({"predictor.py": SLOW_INIT.format(version=2), "cortex.yaml": both})
+        p.cortexd.signal(signal.SIGHUP)
+        wait_until((p.cortexd.folder / ".init.begun").exists, "the new generation begins")
+    for _ in range(5):
+        assert subprocess.run(curl, capture_output=True, text=True).stdout.startswith("[1,")
+    if code == "broken":
+        p.reload({"predictor.py": ECHO.format(version=2)})
+    else:
+        (p.cortexd.folder / ".init.end").touch()
+        p.cortexd.wait_log("reload: done")
+    assert subprocess.run(curl, capture_output=True, text=True).stdout.startswith("[2,")
+    p.cortexd.wait_ready(2)
+
+
 # --- what an error leaves alone ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "broken, said",
