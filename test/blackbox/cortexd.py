@@ -77,6 +77,11 @@ def memory_kib(pid):
     raise AssertionError(f"process {pid} is gone")
 
 
+def anonymous_kib(pid):
+    """Memory of its own, also while a child that was just forked shares it."""
+    return int(re.search(r"^RssAnon:\s+(\d+) kB$", read_proc(pid, "status").decode(), re.M)[1])
+
+
 def descriptors(pid):
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import client
-from cortexd import Scoreboard, descriptors, memory_kib, process_parent, process_state, process_title, wait_until
+from cortexd import Scoreboard, anonymous_kib, descriptors, process_parent, process_state, process_title, wait_until
 
 ACTIVATOR_FD_LISTENER = 6  # common/activator_start.h
 PID = """\
@@ -257,12 +257,12 @@ def test_a_thousand_deaths_leave_no_trace_in_the_supervisor(start, hasty_build):
         wait_until(lambda: cortexd.log().count("died after") >= count, f"{count} deaths", patience=280)
 
     wait_for_deaths(100)  # the allocator has its arenas now
-    memory, open_descriptors = memory_kib(cortexd.pid), descriptors(cortexd.pid)
+    memory, open_descriptors = anonymous_kib(cortexd.pid), descriptors(cortexd.pid)
     wait_for_deaths(1100)
     cortexd.write({"predictor.py": PID}, cortexd.folder)
     cortexd.wait_ready(4)
     assert cortexd.post(None).json() in cortexd.replicas()
-    assert memory_kib(cortexd.pid) <= memory + 64
+    assert anonymous_kib(cortexd.pid) <= memory + 64
     assert descriptors(cortexd.pid) <= open_descriptors + 8  # a control socket and a notice for each that lives
 
 
