@@ -18,6 +18,8 @@
 #include "common/log.h"
 #include "common/record.h"
 #include "common/title.h"
+#include "supervisor/cgroup.h"
+#include "supervisor/oom.h"
 #include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
 
@@ -116,6 +118,20 @@ escalate(struct slot *slot)
 	send_signal(slot, number);
 }
 
+/* How many were killed for want of memory: of its own cgroup for certain, else of the machine. */
+static void
+count_oom_kills(struct slot *slot)
+{
+	struct death_evidence *evidence = &slot->evidence;
+	int64_t count = cgroup_oom_kills(slot->cgroup);
+
+	evidence->oom_certain = count >= 0;
+	evidence->memory_peak_bytes = cgroup_peak_bytes(slot->cgroup);
+	if (count < 0 && slot->oom_kills_before >= 0)
+		count = death_read_oom_kills() - slot->oom_kills_before;
+	evidence->oom_kills = MAX(count, 0);
+}
+
 /* Both ends of the process were seen: say why it died, decide when the next may start, and free the slot. */
 static void
 bury(struct slot *slot, int64_t now_ms)
@@ -125,12 +141,8 @@ bury(struct slot *slot, int64_t now_ms)
 	int64_t ready_ms = slot->ready_since_ms ? now_ms - slot->ready_since_ms : 0;
 	char text[DEATH_TEXT_MAX], next[64] = "";
 	enum death_kind kind;
-	int64_t oom_kills;
 
-	if (slot->oom_kills_before >= 0) {
-		oom_kills = death_read_oom_kills();
-		evidence->oom_kills = MAX(oom_kills - slot->oom_kills_before, 0);
-	}
+	count_oom_kills(slot);
 	evidence->was_ready = slot->ready_since_ms != 0;
 	kind = death_classify(evidence, text);
 	if (kind == DEATH_TOLD) {
@@ -314,20 +326,30 @@ child_init(struct slot *slot, struct supervisor *supervisor, const struct child_
 int
 child_exec(struct slot *slot, const char *program, const int *fds, size_t n_fds, struct error *err)
 {
-	char title[SLOT_NAME_MAX + 32], argv0[TITLE_MAX + 1];
+	char title[SLOT_NAME_MAX + 32], argv0[TITLE_MAX + 1], oom[16];
 	char *argv[] = {argv0, NULL};
+	int joins[CGROUP_JOINS_MAX], r;
 	const struct spawn_plan plan = {
 	    .path = program,
 	    .argv = argv,
 	    .envp = environ,
+	    .oom_score_adj = slot->generation ? oom : NULL,
+	    .joins = joins,
+	    .n_joins = cgroup_open_joins(slot->cgroup, joins),
 	    .fds = fds,
 	    .n_fds = n_fds,
 	};
 
 	snprintf(title, sizeof(title), "cortexd: %s (starting)", slot->name);
 	title_make_room(argv0, title);
+	if (slot->generation)
+		snprintf(oom, sizeof(oom), "%d",
+		    oom_score_adj(slot->generation->api->compute.mem_bytes, oom_machine_bytes(), oom_own_score_adj()));
 	slot->program = program;
-	return spawn(&plan, &slot->pid, &slot->notice, err);
+	r = spawn(&plan, &slot->pid, &slot->notice, err);
+	for (size_t i = 0; i < plan.n_joins; i++)
+		fd_close(&joins[i]);
+	return r;
 }
 
 /* Watch a process that was just started. */

@@ -37,6 +37,25 @@ describe_status(int status, char *text, size_t size)
 		snprintf(text, size, "exit code %d", WEXITSTATUS(status));
 }
 
+/* Somebody was killed for want of memory, though perhaps not this one. */
+static void
+add_oom_hint(const struct death_evidence *e, char text[DEATH_TEXT_MAX])
+{
+	size_t length = strlen(text);
+	const char *plural = e->oom_kills == 1 ? "" : "es";
+
+	if (e->oom_kills == 0)
+		return;
+	if (e->oom_certain)
+		snprintf(text + length, DEATH_TEXT_MAX - length,
+		    "; out of memory: the kernel killed %lld process%s that it had started", (long long)e->oom_kills,
+		    plural);
+	else if (WIFSIGNALED(e->wait_status) && WTERMSIG(e->wait_status) == SIGKILL)
+		snprintf(text + length, DEATH_TEXT_MAX - length,
+		    "; perhaps out of memory: the kernel killed %lld process%s for that meanwhile",
+		    (long long)e->oom_kills, plural);
+}
+
 enum death_kind
 death_classify(const struct death_evidence *e, char text[DEATH_TEXT_MAX])
 {
@@ -80,17 +99,16 @@ death_classify(const struct death_evidence *e, char text[DEATH_TEXT_MAX])
 		    text, DEATH_TEXT_MAX, "exit code 0 without being told to stop; does the predictor call os._exit?");
 		return DEATH_EXIT_UNTOLD;
 	}
-	if (!signalled) {
-		snprintf(text, DEATH_TEXT_MAX, "%s%s", status, e->told ? " when told to stop" : "");
-		return DEATH_EXIT;
+	if (signalled && WTERMSIG(e->wait_status) == SIGKILL && !ours && e->oom_certain && e->oom_kills > 0) {
+		snprintf(text, DEATH_TEXT_MAX, "%s: out of memory", status);
+		if (e->memory_peak_bytes > 0)
+			snprintf(text + strlen(text), DEATH_TEXT_MAX - strlen(text), "; it had used %lld MiB",
+			    (long long)e->memory_peak_bytes >> 20);
+		return DEATH_OUT_OF_MEMORY;
 	}
-	if (WTERMSIG(e->wait_status) == SIGKILL && e->oom_kills > 0)
-		snprintf(text, DEATH_TEXT_MAX,
-		    "%s; perhaps out of memory: the kernel killed %lld process%s for that meanwhile", status,
-		    (long long)e->oom_kills, e->oom_kills == 1 ? "" : "es");
-	else
-		snprintf(text, DEATH_TEXT_MAX, "%s%s", status, e->told ? " when told to stop" : "");
-	return DEATH_SIGNAL;
+	snprintf(text, DEATH_TEXT_MAX, "%s%s", status, e->told ? " when told to stop" : "");
+	add_oom_hint(e, text);
+	return signalled ? DEATH_SIGNAL : DEATH_EXIT;
 }
 
 int64_t

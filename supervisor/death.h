@@ -1,8 +1,9 @@
 /*
  * death - why did a replica end? Evidence in, a class and words for the log out.
  *
- * Only what was seen is said. In particular a SIGKILL is called "perhaps out of memory" only when the kernel's own
- * count of out-of-memory kills grew while the replica lived, and even then as a hint: the count is the machine's.
+ * Only what was seen is said. In particular a SIGKILL is called "out of memory" when the kernel has counted such a kill in
+ * the cgroup of the replica (cgroup.h). Where it has none, it is called "perhaps out of memory" when the count of the
+ * machine grew while the replica lived.
  */
 #ifndef SUPERVISOR_DEATH_H
 #define SUPERVISOR_DEATH_H
@@ -22,6 +23,7 @@ enum death_kind {
 	DEATH_HUNG_UP,       /* closed its control socket and lived on, so cortexd ended it */
 	DEATH_EXIT,          /* exit code other than 0 */
 	DEATH_EXIT_UNTOLD,   /* exit code 0, but nobody had asked for it */
+	DEATH_OUT_OF_MEMORY, /* killed by the kernel, because there was no memory */
 	DEATH_SIGNAL,        /* killed by a signal that cortexd did not send */
 	DEATH_N_KINDS,
 };
@@ -35,7 +37,9 @@ struct death_evidence {
 	bool spoke_nonsense;
 	bool overdue;
 	bool hung_up;
-	int64_t oom_kills; /* by which the kernel's count grew while it lived; 0 also when that is not known */
+	int64_t oom_kills;         /* by which the kernel's count grew while it lived; 0 also when that is not known */
+	bool oom_certain;          /* it is the count of its own cgroup */
+	int64_t memory_peak_bytes; /* of its own cgroup; 0: not known */
 	char failure[RECORD_TEXT_MAX + 1]; /* "", or the text of FAILED or why the program could not be run */
 };
 

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/start_record.h"
 #include "supervisor/activator.h"
+#include "supervisor/cgroup.h"
 #include "supervisor/child.h"
 #include "supervisor/supervisor.h"
 
@@ -124,6 +125,11 @@ spawn_replica(struct slot *slot, int control, struct error *err)
 	r = channel_pair(channel);
 	if (r < 0)
 		return error_set(err, r, "cannot make its channel: %s", strerror(-r));
+	slot->cgroup = cgroup_new(slot->supervisor->cgroups,
+	    &(struct cgroup_request){.api = slot->generation->api->name,
+		.index = slot->index,
+		.cpu_millicpu = slot->generation->api->compute.cpu_millicpu,
+		.mem_bytes = slot->generation->api->compute.mem_bytes});
 	text = make_start_record(slot);
 	start = memfd_sealed("cortexd-start", text, strlen(text));
 	r = start < 0 ? error_set(err, start, "cannot make its start record: %s", strerror(-start))
@@ -181,6 +187,8 @@ on_gone(struct slot *slot)
 
 	slot->recycle = false;
 	scale_unequip(slot);
+	cgroup_drop(slot->cgroup);
+	slot->cgroup = NULL;
 	if (slot->place < 0)
 		return;
 	place = &board->places[slot->place];

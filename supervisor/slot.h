@@ -55,6 +55,7 @@ enum slot_action {
 	SLOT_DO_BUG,       /* the event cannot happen in that state */
 };
 
+struct cgroup;
 struct child_kind;
 struct generation;
 struct supervisor;
@@ -85,6 +86,7 @@ struct slot {
 	int control;         /* our end of its control socket, or -1: end seen */
 	int notice;          /* tells when exec has happened (spawn.h), or -1 */
 	struct death_evidence evidence;
+	struct cgroup *cgroup;    /* of the process; NULL: none of its own */
 	int64_t oom_kills_before; /* the kernel's count at its start, or -1 */
 	struct backoff backoff;
 	int64_t start_after_ms;          /* not before this; moved on by each death */

@@ -61,6 +61,23 @@ close_on_exec_from(unsigned first)
 		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 }
 
+/* In the child, and before it has any memory of its own: what is written now holds for all that it will ever use. It runs
+ * without it, too. */
+static void
+enter_cgroup(const struct spawn_plan *plan)
+{
+	int fd = plan->oom_score_adj ? open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) : -1;
+	ssize_t n = 0;
+
+	if (fd >= 0) {
+		n = write(fd, plan->oom_score_adj, strlen(plan->oom_score_adj));
+		close(fd);
+	}
+	for (size_t i = 0; i < plan->n_joins; i++)
+		n = write(plan->joins[i], "0", 1);
+	(void)n;
+}
+
 /* In the child. moved is room for n_fds numbers: sources may lie where targets will be, so all move away first. */
 static __attribute__((noreturn)) void
 run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
@@ -69,6 +86,7 @@ run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 	int above_notice, null;
 
 	setpgid(0, 0);
+	enter_cgroup(plan);
 	above_notice = fcntl(notice, F_DUPFD_CLOEXEC, above);
 	if (above_notice < 0)
 		give_up(notice, STEP_SETUP);

@@ -2,7 +2,8 @@
  * spawn - fork and exec of a child with a fixed set of descriptors.
  *
  * The child gets exactly the descriptors 0 .. n_fds-1, a process group of its own, default signal actions, no signal
- * blocked, and SIGTERM when the supervisor dies. Between fork and exec it does nothing but system calls.
+ * blocked, and SIGTERM when the supervisor dies. Between fork and exec it does nothing but system calls. It runs also when it
+ * cannot enter its cgroup or change its oom_score_adj.
  *
  * exec happens after fork has returned, and the supervisor does not wait for it. It learns the outcome from the notice:
  * the read end of a pipe that ends empty when the program runs, and carries the error when it does not.
@@ -21,9 +22,12 @@ struct spawn_plan {
 	const char *path; /* the program */
 	char *const *argv;
 	char *const *envp;
-	const char *folder; /* working directory, or NULL: the supervisor's */
-	const int *fds;     /* fds[i] becomes the child's descriptor i; -1 is /dev/null */
-	size_t n_fds;       /* at least 3 */
+	const char *folder;        /* working directory, or NULL: the supervisor's */
+	const char *oom_score_adj; /* for the kernel (oom.h), or NULL: the supervisor's */
+	const int *joins;          /* where it enters its cgroup (cgroup_open_joins); the caller's */
+	size_t n_joins;
+	const int *fds; /* fds[i] becomes the child's descriptor i; -1 is /dev/null */
+	size_t n_fds;   /* at least 3 */
 };
 
 /* Start it. 0, *ret_pid and *ret_notice (non-blocking; the caller owns it), or a negative errno and err. */

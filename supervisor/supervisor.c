@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "supervisor/activator.h"
 #include "supervisor/bind.h"
+#include "supervisor/cgroup.h"
 #include "supervisor/child.h"
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
@@ -309,6 +310,7 @@ make_apis(struct supervisor *supervisor, struct error *err)
 	if (r < 0)
 		return r;
 	activator_init(supervisor);
+	supervisor->cgroups = cgroups_start(config);
 	for (size_t i = 0; i < config->n_apis; i++) {
 		struct api *api;
 
@@ -459,6 +461,7 @@ done(struct supervisor *supervisor)
 		evtimer_del(&supervisor->introduce_event);
 		board_done(&supervisor->board);
 	}
+	cgroups_free(supervisor->cgroups);
 	environment_free(supervisor->environment);
 	inherited_done(&supervisor->inherited);
 	listeners_unref(supervisor->listeners);

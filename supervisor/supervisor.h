@@ -59,6 +59,7 @@ struct supervisor {
 	char *replica_program;
 	char *activator_program;
 	struct board board;
+	struct cgroups *cgroups; /* for replicas; NULL: there are none */
 	struct slot activator;
 	bool apis_untold; /* it does not know the last changes */
 	bool listeners_untold;

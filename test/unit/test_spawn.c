@@ -16,12 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "supervisor/oom.h"
 #include "supervisor/spawn.h"
 
 static int fork_error;
@@ -69,6 +71,7 @@ print_what_is_there(void)
 		if (pread(fd, &letter, 1, 0) == 1)
 			printf("; %d has %c", fd, letter);
 	}
+	printf("; oom score %d", oom_own_score_adj());
 }
 
 static int
@@ -115,12 +118,15 @@ static void
 test_a_child_gets_its_descriptors_and_nothing_else(UNUSED void **state)
 {
 	char *argv[] = {"whoever", "--child", NULL};
-	int a, b, output[2], notice, before, leaked;
+	int a, b, output[2], joins[2], notice, before, leaked;
 	int fds[] = {-1, -1, STDERR_FILENO, -1, -1};
 	struct spawn_plan plan = {.path = "/proc/self/exe",
 	    .argv = argv,
 	    .envp = environ,
 	    .folder = "/",
+	    .oom_score_adj = "1000",
+	    .joins = joins,
+	    .n_joins = N_ELEMENTS(joins),
 	    .fds = fds,
 	    .n_fds = N_ELEMENTS(fds)};
 	sigset_t usr1, mask;
@@ -133,6 +139,8 @@ test_a_child_gets_its_descriptors_and_nothing_else(UNUSED void **state)
 	output[1] = move_up(output[1]);
 	a = move_up(memfd_sealed("a", "A", 1));
 	b = move_up(memfd_sealed("b", "B", 1));
+	joins[0] = move_up(open("/dev/full", O_WRONLY | O_CLOEXEC)); /* one that it cannot enter */
+	joins[1] = move_up(memfd_create("join", MFD_CLOEXEC));
 	leaked = dup(a); /* not close-on-exec, as if inherited from the shell */
 	assert_int_equal(dup2(a, 4), 4);
 	assert_int_equal(dup2(b, 3), 3); /* crosswise */
@@ -155,8 +163,15 @@ test_a_child_gets_its_descriptors_and_nothing_else(UNUSED void **state)
 	close(output[1]);
 	assert_int_equal(fd_read_all(output[0], 10000, &text, NULL), 0);
 	assert_int_equal(wait_for_child(pid), 0);
-	assert_string_equal(text, "descriptors 0 1 2 3 4; group own; death signal 15; folder /; 3 has A; 4 has B");
+	assert_string_equal(
+	    text, "descriptors 0 1 2 3 4; group own; death signal 15; folder /; 3 has A; 4 has B; oom score 1000");
 	free(text);
+	assert_int_equal(lseek(joins[1], 0, SEEK_SET), 0);
+	assert_int_equal(fd_read_all(joins[1], 10, &text, NULL), 0);
+	assert_string_equal(text, "0");
+	free(text);
+	close(joins[0]);
+	close(joins[1]);
 	close(output[0]);
 	close(leaked);
 	close(a);
