@@ -119,6 +119,7 @@ def test_replicas_go_before_the_rest_of_the_machine(start, mem, expected):
                   compute: {{{mem}min_replicas: 1, cpu: 100m}}
                 - kind: server
                   listen: 127.0.0.1:@PORT@
+                  capacity: {{mem: 200Gi}}
                 """
         }
     )
