@@ -205,7 +205,7 @@ class Cortexd:
             "- kind: deployment\n  name: d\n- kind: api\n  name: a\n  predictor:\n    path: predictor.py\n"
             + f"    metadata: {json.dumps(metadata)}\n"
             + lines(predictor, 4)
-            + f"  compute: {{min_replicas: {replicas}, cpu: 100m}}\n"
+            + f"  compute: {{min_replicas: {replicas}, max_replicas: {replicas}, cpu: 100m}}\n"
             + lines(api, 2)
             + "- kind: server\n"
             + ("" if "listen:" in server else f"  listen: 127.0.0.1:{self.port}\n")

@@ -335,7 +335,7 @@ def test_a_prediction_that_never_ends_costs_its_replica_its_life(start, act):
 def several(names, port="@PORT@", **compute):
     return "".join(
         f"- kind: api\n  name: {name}\n  endpoint: /{name}\n  predictor: {{path: {name}.py}}\n"
-        f"  compute: {{min_replicas: {compute.get(name, 1)}}}\n"
+        f"  compute: {{min_replicas: {compute.get(name, 1)}, max_replicas: {compute.get(name, 1)}}}\n"
         for name in names
     ) + f"- kind: server\n  listen: 127.0.0.1:{port}\n"
 

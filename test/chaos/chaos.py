@@ -53,7 +53,7 @@ API = """\
   name: {name}
   endpoint: /{name}
   predictor: {{path: predictor.py, metadata: {{api: {name}}}}}
-  compute: {{min_replicas: 2}}
+  compute: {{min_replicas: 2, max_replicas: 2}}
   requests: {{max_queue_length: 10000, timeout: 120s}}
 """
 
