@@ -107,6 +107,7 @@ struct api_config {
 	struct autoscaling_config autoscaling;
 	struct update_strategy_config update_strategy;
 	struct recycle_config recycle;
+	enum preload preload;
 	int64_t max_body_bytes; /* requests.max_body_size */
 	int64_t timeout_ms;     /* requests.timeout: from the arrival of a request to its answer */
 	int max_queue_length;   /* requests.max_queue_length */

@@ -485,15 +485,10 @@ read_endpoint(struct config_reader *reader, const struct config_key *key, const 
 	return true;
 }
 
-/* preload has one value that is done: none. */
 static bool
-read_preload(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+read_preload(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
 {
-	if (!config_read_choice(reader, key, value, NULL))
-		return false;
-	if (strcmp(value->text, "none") != 0)
-		config_error(reader, "\"%s\" is not supported yet", value->text);
-	return true;
+	return config_read_choice(reader, key, value, NULL) && preload_parse(value->text, field);
 }
 
 static void
@@ -572,7 +567,10 @@ static const struct config_key api_keys[] = {
 	.offset = offsetof(struct api_config, recycle),
 	.allowed = "a map",
 	.map = &recycle_map},
-    {.name = "preload", .read = read_preload, .offset = CONFIG_NO_FIELD, .allowed = "none, module or init"},
+    {.name = "preload",
+	.read = read_preload,
+	.offset = offsetof(struct api_config, preload),
+	.allowed = "none, module or init"},
 };
 const struct config_map config_api_map = {.keys = api_keys, .n_keys = N_ELEMENTS(api_keys), .check = check_api};
 

@@ -70,6 +70,12 @@ log_set_identity(const char *role, const char *api, int replica)
 		snprintf(logger.json_identity, sizeof(logger.json_identity), ",\"role\":\"%s\"", role);
 		return;
 	}
+	if (replica < 0) {
+		snprintf(logger.text_identity, sizeof(logger.text_identity), "%s %.63s: ", role, api);
+		snprintf(logger.json_identity, sizeof(logger.json_identity), ",\"role\":\"%s\",\"api\":\"%.63s\"", role,
+		    api);
+		return;
+	}
 	snprintf(logger.text_identity, sizeof(logger.text_identity), "%s %.63s/%d: ", role, api, replica);
 	snprintf(logger.json_identity, sizeof(logger.json_identity),
 	    ",\"role\":\"%s\",\"api\":\"%.63s\",\"replica\":%d", role, api, replica);

@@ -36,7 +36,7 @@ enum log_format {
 	LOG_JSON,
 };
 
-/* Who speaks: role "supervisor", "activator" or "replica"; api NULL when none. The strings are copied. Looks at what
+/* Who speaks: role "supervisor", "activator", "replica" or "template"; api NULL when none, replica -1 when none. The strings are copied. Looks at what
  * standard error is. */
 void log_set_identity(const char *role, const char *api, int replica);
 void log_set_format(enum log_format format);

@@ -23,13 +23,14 @@ union passenger {
 static bool
 has_fd(enum record_kind kind)
 {
-	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER;
+	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER ||
+	    kind == RECORD_START || kind == RECORD_FORK;
 }
 
 static bool
 may_have_text(uint32_t kind)
 {
-	return kind == RECORD_FAILED || kind == RECORD_RECYCLE;
+	return kind == RECORD_FAILED || kind == RECORD_RECYCLE || kind == RECORD_UNFIT;
 }
 
 size_t

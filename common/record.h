@@ -7,9 +7,17 @@
  *                             OVERDUE          a prediction has outlived its deadline; its client was answered
  *                             BACK             and has ended now
  *                             RECYCLE <text>   it serves, but would like to be replaced (config: recycle): the reason, for the log
+ *                             BORN pid         of one that a template has forked, its first: who it is
  *   supervisor -> replica     DRAIN last       take no new request, finish what was read, exit 0. last 1: cortexd stops,
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
+ *                             START            + descriptor: the start record, for one that a template forks; a CHANNEL follows
+ *   template -> supervisor    READY            the predictor is loaded, replicas can be forked
+ *                             FAILED <text>
+ *                             UNFIT <text>     it is loaded, but must not be forked: why, for the log; exit follows
+ *                             FORKED           one FORK is done, or has failed: then the replica's FAILED says why
+ *   supervisor -> template    FORK             + descriptor: the control socket of a new replica, in which START and CHANNEL wait
+ *                             DRAIN            exit 0
  *   activator -> supervisor   READY, FAILED
  *                             GONE slot bad    the channel of that replica has ended and all is dealt with: its slot of the
  *                                              scoreboard may be used again. bad 1: it was ended because of nonsense
@@ -44,6 +52,11 @@ enum record_kind {
 	RECORD_APIS,
 	RECORD_LISTENER,
 	RECORD_RECYCLE,
+	RECORD_BORN,
+	RECORD_START,
+	RECORD_UNFIT,
+	RECORD_FORKED,
+	RECORD_FORK,
 	RECORD_N_KINDS,
 };
 
@@ -51,7 +64,7 @@ struct record {
 	enum record_kind kind;
 	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
-	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS and LISTENER have one */
+	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START and FORK have one */
 };
 
 /* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */

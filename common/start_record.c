@@ -10,6 +10,25 @@
 
 #include "common/scoreboard.h"
 
+static const char *const preload_names[] = {"none", "module", "init"};
+
+const char *
+preload_name(enum preload preload)
+{
+	return preload_names[preload];
+}
+
+bool
+preload_parse(const char *name, enum preload *ret_preload)
+{
+	for (size_t i = 0; i < N_ELEMENTS(preload_names); i++)
+		if (!strcmp(name, preload_names[i])) {
+			*ret_preload = (enum preload)i;
+			return true;
+		}
+	return false;
+}
+
 char *
 start_record_encode(const struct start_record *start)
 {
@@ -18,15 +37,16 @@ start_record_encode(const struct start_record *start)
 
 	for (size_t i = 0; i < start->n_env; i++)
 		json_array_append_new(env, json_pack("[ss]", start->env[i].name, start->env[i].value));
-	root = json_pack("{ss si ss ss ss ss* ss ss so si si sI sI sI sI sI si sI ss ss}", "api", start->api, "replica",
-	    start->replica, "endpoint", start->endpoint, "project_folder", start->project_folder, "implementation",
-	    start->implementation, "python_path", start->python_path, "metadata", start->metadata_json, "python",
-	    start->python, "env", env, "n_listeners", start->n_listeners, "slot", start->slot, "max_body_bytes",
-	    (json_int_t)start->max_body_bytes, "timeout_ms", (json_int_t)start->timeout_ms, "cpu_millicpu",
-	    (json_int_t)start->cpu_millicpu, "stop_timeout_ms", (json_int_t)start->stop_timeout_ms, "recycle_requests",
-	    (json_int_t)start->recycle_requests, "recycle_jitter_percent", start->recycle_jitter_percent,
-	    "recycle_mem_bytes", (json_int_t)start->recycle_mem_bytes, "log_format", log_format_name(start->log_format),
-	    "log_level", log_level_name(start->log_level));
+	root = json_pack("{ss ss si ss ss ss ss* ss ss so si si sI sI sI sI sI si sI ss ss}", "api", start->api,
+	    "preload", preload_name(start->preload), "replica", start->replica, "endpoint", start->endpoint,
+	    "project_folder", start->project_folder, "implementation", start->implementation, "python_path",
+	    start->python_path, "metadata", start->metadata_json, "python", start->python, "env", env, "n_listeners",
+	    start->n_listeners, "slot", start->slot, "max_body_bytes", (json_int_t)start->max_body_bytes, "timeout_ms",
+	    (json_int_t)start->timeout_ms, "cpu_millicpu", (json_int_t)start->cpu_millicpu, "stop_timeout_ms",
+	    (json_int_t)start->stop_timeout_ms, "recycle_requests", (json_int_t)start->recycle_requests,
+	    "recycle_jitter_percent", start->recycle_jitter_percent, "recycle_mem_bytes",
+	    (json_int_t)start->recycle_mem_bytes, "log_format", log_format_name(start->log_format), "log_level",
+	    log_level_name(start->log_level));
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
 	text = json_dumps(root, JSON_COMPACT);
 	ASSERT(text);
@@ -59,7 +79,8 @@ decode_env(const json_t *list, struct start_record *start, struct error *err)
 int
 start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err)
 {
-	const char *api, *endpoint, *folder, *implementation, *python_path = NULL, *metadata, *python, *format, *level;
+	const char *api, *endpoint, *folder, *implementation, *python_path = NULL, *metadata, *python, *format, *level,
+							      *preload = preload_name(PRELOAD_NONE);
 	json_int_t max_body, timeout, cpu, stop_timeout, recycle_requests, recycle_mem;
 	struct start_record start = {.api = NULL};
 	json_error_t json_error;
@@ -70,11 +91,11 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	if (!root)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
 	if (json_unpack_ex(root, &json_error, JSON_STRICT,
-		"{ss si ss ss ss s?s ss ss so si si sI sI sI sI sI si sI ss ss}", "api", &api, "replica",
-		&start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation", &implementation,
-		"python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env, "n_listeners",
-		&start.n_listeners, "slot", &start.slot, "max_body_bytes", &max_body, "timeout_ms", &timeout,
-		"cpu_millicpu", &cpu, "stop_timeout_ms", &stop_timeout, "recycle_requests", &recycle_requests,
+		"{ss s?s si ss ss ss s?s ss ss so si si sI sI sI sI sI si sI ss ss}", "api", &api, "preload", &preload,
+		"replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation",
+		&implementation, "python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env,
+		"n_listeners", &start.n_listeners, "slot", &start.slot, "max_body_bytes", &max_body, "timeout_ms",
+		&timeout, "cpu_millicpu", &cpu, "stop_timeout_ms", &stop_timeout, "recycle_requests", &recycle_requests,
 		"recycle_jitter_percent", &start.recycle_jitter_percent, "recycle_mem_bytes", &recycle_mem,
 		"log_format", &format, "log_level", &level) < 0) {
 		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
@@ -96,10 +117,11 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	r = decode_env(env, &start, err);
 	if (r < 0)
 		goto out;
-	if (!log_format_parse(format, &start.log_format) || !log_level_parse(level, &start.log_level) ||
-	    start.n_listeners < 1 || start.n_listeners > 64 || max_body < 1 || timeout < 1 || start.slot < 0 ||
-	    start.slot >= SCOREBOARD_SLOTS_MAX || cpu < 1 || stop_timeout < 0 || recycle_requests < 0 ||
-	    start.recycle_jitter_percent < 0 || start.recycle_jitter_percent > 100 || recycle_mem < 0) {
+	if (!preload_parse(preload, &start.preload) || !log_format_parse(format, &start.log_format) ||
+	    !log_level_parse(level, &start.log_level) || start.n_listeners < 1 || start.n_listeners > 64 ||
+	    max_body < 1 || timeout < 1 || start.slot < 0 || start.slot >= SCOREBOARD_SLOTS_MAX || cpu < 1 ||
+	    stop_timeout < 0 || recycle_requests < 0 || start.recycle_jitter_percent < 0 ||
+	    start.recycle_jitter_percent > 100 || recycle_mem < 0) {
 		r = error_set(err, -EBADMSG, "start record: a value is out of range");
 		goto out;
 	}

@@ -1,8 +1,8 @@
 /*
- * start_record - all that a replica must know to begin, as one JSON text in a sealed memfd.
+ * start_record - all that a replica, or a template of replicas, must know to begin, as one JSON text in a sealed memfd.
  *
  * A memfd and not a message on the control socket, because metadata may be larger than a socket buffer and the
- * supervisor never blocks. The descriptors that a replica is started with are fixed:
+ * supervisor never blocks. The descriptors that a replica is started with are fixed; a template has the same, but for the channel:
  */
 #ifndef COMMON_START_RECORD_H
 #define COMMON_START_RECORD_H
@@ -21,6 +21,13 @@ enum {
 
 #define START_RECORD_MAX (4 << 20) /* bytes of JSON */
 
+/* How much of a predictor a template has done before it forks replicas. */
+enum preload {
+	PRELOAD_NONE,   /* there is no template */
+	PRELOAD_MODULE, /* the file has run: imports */
+	PRELOAD_INIT,   /* and init() */
+};
+
 struct env_var {
 	char *name;
 	char *value;
@@ -28,7 +35,8 @@ struct env_var {
 
 struct start_record {
 	char *api;            /* name of the api */
-	int replica;          /* index of the slot */
+	int replica;          /* index of the slot; of a template without meaning */
+	enum preload preload; /* other than NONE: be a template */
 	char *endpoint;       /* canonical: leading slash, none at the end */
 	char *project_folder; /* absolute; working directory and importable */
 	char *implementation; /* the predictor's file, relative to project_folder */
@@ -38,7 +46,7 @@ struct start_record {
 	struct env_var *env;  /* predictor.env */
 	size_t n_env;
 	int n_listeners;
-	int slot; /* its slot of the scoreboard */
+	int slot; /* its slot of the scoreboard; a template has none */
 	int64_t max_body_bytes;
 	int64_t timeout_ms;         /* of a request, from its arrival to its answer */
 	int64_t cpu_millicpu;       /* the cpu request: sizes the thread pools of numeric libraries */
@@ -56,5 +64,9 @@ char *start_record_encode(const struct start_record *start);
 /* Build *ret_start from JSON text (release with start_record_done). 0, or -EBADMSG and err; any bytes are safe. */
 MUSTCHECK int start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err);
 void start_record_done(struct start_record *start);
+
+/* The name of the config's value, and back: false when there is no such value. */
+const char *preload_name(enum preload preload);
+bool preload_parse(const char *name, enum preload *ret_preload);
 
 #endif

@@ -175,6 +175,33 @@ interpreter_stop(void)
 }
 
 void
+interpreter_freeze(void)
+{
+	call_quietly("freeze");
+	call_quietly("flush");
+	fflush(NULL);
+}
+
+void
+interpreter_before_fork(void)
+{
+	PyOS_BeforeFork();
+}
+
+void
+interpreter_after_fork_parent(void)
+{
+	PyOS_AfterFork_Parent();
+}
+
+void
+interpreter_after_fork_child(void)
+{
+	PyOS_AfterFork_Child();
+	call_quietly("seed_copy");
+}
+
+void
 interpreter_release(void)
 {
 	main_thread = PyEval_SaveThread();

@@ -34,7 +34,8 @@ struct keeper {
 };
 
 /*
- * Start it. Early, while the process is small, has no other thread and no client: the keeper keeps a copy of its memory.
+ * Start it. Early, while the process is small (or shares what it has with its template), has no other thread and no client:
+ * the keeper keeps a copy of its memory.
  * The calling thread is the main thread from now on. title: what the keeper is called in process lists. 0 and *ret_keeper,
  * or a negative errno and err. It is a child of the replica's parent, in a process group of its own.
  */

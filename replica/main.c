@@ -4,6 +4,9 @@
  * Started by cortexd only, with fixed descriptors (common/start_record.h) and no arguments. Order of the start: read the
  * start record, make the event loop, start Python, load the predictor (init() may take minutes), then take requests.
  * A replica that cannot start says why in a FAILED record and in the log, and exits 1.
+ *
+ * Or a template, which has loaded the predictor and forks replicas (template.h). These begin with a start record of their own, and
+ * the loop is made after the predictor was loaded.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +25,7 @@
 #include "replica/predictor.h"
 #include "replica/server.h"
 #include "replica/signals.h"
+#include "replica/template.h"
 
 /* Of the memory that a request took and gave back, what is kept for the next one; and allocations that are not kept. */
 #define HEAP_KEPT_BYTES  (32 << 20)
@@ -33,22 +37,6 @@ keep_heap(void)
 {
 	mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
 	mallopt(M_MMAP_THRESHOLD, HEAP_LARGE_BYTES);
-}
-
-static int
-read_start_record(struct start_record *ret_start, struct error *err)
-{
-	char *json = NULL;
-	size_t length;
-	int fd = REPLICA_FD_START, r;
-
-	r = fd_read_all(fd, START_RECORD_MAX, &json, &length);
-	if (r < 0)
-		return error_set(err, r, "start record: %s", strerror(-r));
-	fd_close(&fd);
-	r = start_record_decode(json, length, ret_start, err);
-	free(json);
-	return r;
 }
 
 /* Nothing that the predictor executes may inherit what belongs to us. */
@@ -64,36 +52,66 @@ keep_descriptors_private(const struct start_record *start, struct error *err)
 	return r < 0 ? error_set(err, r, "fcntl: %s", strerror(-r)) : 0;
 }
 
-/* Everything up to a loaded predictor; the GIL is held afterwards. */
+/* What comes before anything else: who am I? */
 static int
-start_all(struct start_record *start, struct server **ret_server, struct predictor **ret_predictor, struct error *err)
+begin(struct start_record *start, struct error *err)
 {
-	struct signals signals;
-	int r;
+	int fd = REPLICA_FD_START, r;
 
-	r = read_start_record(start, err);
+	r = template_read_start(fd, start, err);
 	if (r < 0)
 		return r;
-	log_set_identity("replica", start->api, start->replica);
+	fd_close(&fd);
 	log_set_format(start->log_format);
 	log_set_level(start->log_level);
-	title_set("cortexd: replica %s/%d (loading)", start->api, start->replica);
+	if (start->preload == PRELOAD_NONE) {
+		log_set_identity("replica", start->api, start->replica);
+		title_set("cortexd: replica %s/%d (loading)", start->api, start->replica);
+	} else {
+		log_set_identity("template", start->api, -1);
+		title_set("cortexd: template %s (loading)", start->api);
+	}
 	r = keep_descriptors_private(start, err);
 	if (r < 0)
 		return r;
 	if (chdir(start->project_folder) < 0)
 		return error_set(err, -errno, "cannot enter \"%s\": %s", start->project_folder, strerror(errno));
-	r = server_new(start, ret_server, err);
-	if (r < 0)
-		return r;
-	r = interpreter_start(start, err);
+	return 0;
+}
+
+/* The rest of the way to a predictor that can predict; how far it has come already is `done`. */
+static int
+load(const struct start_record *start, enum preload done, struct predictor **predictor, struct error *err)
+{
+	struct signals signals;
+	int r = 0;
+
+	if (done == PRELOAD_INIT)
+		return 0;
+	if (done == PRELOAD_NONE)
+		r = interpreter_start(start, err);
 	if (r < 0)
 		return r;
 	signals_save(&signals);
-	r = predictor_load(start, ret_predictor, err);
+	r = done == PRELOAD_NONE ? predictor_load(start, predictor, err) : predictor_init(*predictor, start, err);
 	if (r == 0)
 		signals_restore(&signals);
 	return r;
+}
+
+/* Everything up to a loaded predictor; the GIL is held afterwards. */
+static int
+start_all(struct start_record *start, struct server **ret_server, struct predictor **ret_predictor, struct error *err)
+{
+	enum preload done = PRELOAD_NONE;
+	int r;
+
+	r = begin(start, err);
+	if (r == 0 && start->preload != PRELOAD_NONE)
+		r = template_run(start, ret_predictor, &done, err); /* this is a replica now */
+	if (r == 0)
+		r = server_new(start, ret_server, err);
+	return r < 0 ? r : load(start, done, ret_predictor, err);
 }
 
 int

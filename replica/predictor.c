@@ -26,6 +26,7 @@ static const char type_text[] = "text/plain; charset=utf-8";
 
 struct predictor {
 	PyObject *implementation; /* as in the configuration: predictor.py */
+	PyObject *loaded;         /* the module and the metadata, for init() */
 	PyObject *predict;
 	PyObject *metadata;
 	PyObject *prediction_failed; /* functions of support.py */
@@ -68,57 +69,110 @@ collect_tools(struct predictor *p, const struct start_record *start)
 	return r < 0 ? r : json_encoder_init(&p->encoder);
 }
 
-/* Run the file and init(). -EIO with an exception pending, -EINVAL with err set. */
+/* What a function of support.py that runs user code has returned (taken; NULL: an exception is pending): its result, new
+ * reference, and 0; or -EIO with an exception pending, or -EINVAL with err set. */
 static int
-start_user_code(struct predictor *p, const struct start_record *start, struct error *err)
+take_outcome(PyObject *outcome, PyObject **ret_result, struct error *err)
 {
-	PyObject *start_predictor, *outcome = NULL;
 	const char *traceback;
-	int r = -EIO;
+	int r = 0;
 
-	start_predictor = support_function("start_predictor");
-	if (start_predictor)
-		outcome = PyObject_CallFunction(
-		    start_predictor, "sOs", start->project_folder, p->implementation, start->metadata_json);
 	if (!outcome)
-		goto out;
-	ASSERT(PyTuple_Check(outcome) && PyTuple_GET_SIZE(outcome) == 4);
-	if (PyTuple_GET_ITEM(outcome, 2) == Py_None) {
-		p->predict = ref(PyTuple_GET_ITEM(outcome, 0));
-		p->metadata = ref(PyTuple_GET_ITEM(outcome, 1));
-		r = 0;
+		return -EIO;
+	ASSERT(PyTuple_Check(outcome) && PyTuple_GET_SIZE(outcome) == 3);
+	if (PyTuple_GET_ITEM(outcome, 1) == Py_None) {
+		*ret_result = ref(PyTuple_GET_ITEM(outcome, 0));
 	} else {
-		traceback = text_of(PyTuple_GET_ITEM(outcome, 3), "");
+		traceback = text_of(PyTuple_GET_ITEM(outcome, 2), "");
 		if (*traceback)
 			log_error("%s", traceback);
-		r = error_set(err, -EINVAL, "%s", text_of(PyTuple_GET_ITEM(outcome, 2), "the predictor cannot start"));
+		r = error_set(err, -EINVAL, "%s", text_of(PyTuple_GET_ITEM(outcome, 1), "the predictor cannot start"));
 	}
-out:
-	Py_XDECREF(outcome);
-	Py_XDECREF(start_predictor);
+	Py_DECREF(outcome);
 	return r;
 }
 
-int
-predictor_load(const struct start_record *start, struct predictor **ret_predictor, struct error *err)
+static int
+run_file(struct predictor *p, const struct start_record *start, struct error *err)
 {
-	struct predictor *p = xcalloc(1, sizeof(*p));
-	PyObject *exception;
+	PyObject *function = support_function("load_predictor"), *outcome = NULL;
+
+	if (function)
+		outcome = PyObject_CallFunction(
+		    function, "sOs", start->project_folder, p->implementation, start->metadata_json);
+	Py_XDECREF(function);
+	return take_outcome(outcome, &p->loaded, err);
+}
+
+static int
+run_init(struct predictor *p, const struct start_record *start, struct error *err)
+{
+	PyObject *function = support_function("start_predictor"), *outcome = NULL, *result = NULL;
 	int r;
 
-	r = collect_tools(p, start);
-	if (r == 0)
-		r = start_user_code(p, start, err);
+	if (function)
+		outcome = PyObject_CallFunction(function, "sOO", start->project_folder, p->implementation, p->loaded);
+	Py_XDECREF(function);
+	r = take_outcome(outcome, &result, err);
+	if (r < 0)
+		return r;
+	ASSERT(PyTuple_Check(result) && PyTuple_GET_SIZE(result) == 2);
+	p->predict = ref(PyTuple_GET_ITEM(result, 0));
+	p->metadata = ref(PyTuple_GET_ITEM(result, 1));
+	Py_DECREF(result);
+	return 0;
+}
+
+/* No exception comes back: it becomes an error. */
+static int
+settle(int r, const struct start_record *start, struct error *err)
+{
+	PyObject *exception;
+
 	if (PyErr_Occurred()) {
 		exception = exception_take();
 		error_set(
 		    err, r, "error in %s: %s while loading it", start->implementation, Py_TYPE(exception)->tp_name);
 		Py_DECREF(exception);
 	}
+	ASSERT(!PyErr_Occurred());
+	return r;
+}
+
+int
+predictor_import(const struct start_record *start, struct predictor **ret_predictor, struct error *err)
+{
+	struct predictor *p = xcalloc(1, sizeof(*p));
+	int r;
+
+	r = collect_tools(p, start);
+	if (r == 0)
+		r = run_file(p, start, err);
+	r = settle(r, start, err);
 	if (r == 0)
 		*ret_predictor = take_ptr(&p);
 	predictor_free(p);
-	ASSERT(!PyErr_Occurred());
+	return r;
+}
+
+int
+predictor_init(struct predictor *p, const struct start_record *start, struct error *err)
+{
+	return settle(run_init(p, start, err), start, err);
+}
+
+int
+predictor_load(const struct start_record *start, struct predictor **ret_predictor, struct error *err)
+{
+	struct predictor *p = NULL;
+	int r;
+
+	r = predictor_import(start, &p, err);
+	if (r == 0)
+		r = predictor_init(p, start, err);
+	if (r == 0)
+		*ret_predictor = take_ptr(&p);
+	predictor_free(p);
 	return r;
 }
 
@@ -134,6 +188,7 @@ predictor_free(struct predictor *p)
 	Py_XDECREF(p->prediction_failed);
 	Py_XDECREF(p->metadata);
 	Py_XDECREF(p->predict);
+	Py_XDECREF(p->loaded);
 	Py_XDECREF(p->implementation);
 	free(p);
 }

@@ -24,6 +24,16 @@ MUSTCHECK int interpreter_start(const struct start_record *start, struct error *
 /* Run atexit hooks, flush stdout and stderr. The interpreter is not finalised: the caller leaves with _exit. Holds the GIL. */
 void interpreter_stop(void);
 
+/*
+ * For a process that forks: before the first fork, collect what is garbage, move the rest out of the sight of the garbage
+ * collector, write what is buffered. Then around each fork(2), as
+ * os.fork() does it. In between no Python may run. Where _child is called may be the child of the child.
+ */
+void interpreter_freeze(void);
+void interpreter_before_fork(void);
+void interpreter_after_fork_parent(void);
+void interpreter_after_fork_child(void);
+
 /* Release and take the GIL around a system call that blocks. */
 void interpreter_release(void);
 void interpreter_acquire(void);
@@ -34,6 +44,11 @@ void interpreter_acquire(void);
  * 'sklearn'"; the traceback is in the log.
  */
 MUSTCHECK int predictor_load(const struct start_record *start, struct predictor **ret_predictor, struct error *err);
+
+/* The same in two steps: run the file; call init(), after which it can predict. Whatever comes of the second, the predictor is
+ * the caller's. */
+MUSTCHECK int predictor_import(const struct start_record *start, struct predictor **ret_predictor, struct error *err);
+MUSTCHECK int predictor_init(struct predictor *predictor, const struct start_record *start, struct error *err);
 void predictor_free(struct predictor *predictor);
 
 /* The content of a request, as the HTTP side hands it over. */

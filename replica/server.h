@@ -19,8 +19,8 @@
 
 struct server;
 
-/* Make the loop, the memory of connections, the keeper and the helper thread. Before Python starts, and first of all in the
- * process: the keeper is a copy of it. */
+/* Make the loop, the memory of connections, the keeper and the helper thread. Before there is any other thread: the
+ * keeper is a copy of the process. Before Python starts, too, unless a template has started it. */
 MUSTCHECK int server_new(const struct start_record *start, struct server **ret_server, struct error *err);
 void server_free(struct server *server);
 

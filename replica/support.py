@@ -187,15 +187,37 @@ def _place(exception, path):
     return f"line {line}: " if line else ""
 
 
-def start_predictor(folder, implementation, metadata_json):
-    """Load the file and call init. (predict, metadata, None, None), or (None, None, error, traceback or "")."""
+def _start_error(implementation, path, stage, e):
+    """(None, one line for people, traceback or "")"""
+    if isinstance(e, _WrongDefinition):
+        return None, _one_line(f"error in {implementation}: {e}"), ""
+    if isinstance(e, SyntaxError) and e.filename == path:
+        what = f"{type(e).__name__}: {_one_line(str(e.msg))}"
+    else:
+        what = _describe(e)
+    return None, f"error in {implementation}: {stage}{_place(e, path)}{what}", _format_traceback(e)
+
+
+def load_predictor(folder, implementation, metadata_json):
+    """Run the file. ((module, metadata), None, None), or (None, error, traceback or "")."""
     path = os.path.join(folder, implementation)
-    stage = ""
     try:
         metadata = json.loads(metadata_json)
         module = _execute(path)
         if _checked(module, "predict") is None:
             raise _WrongDefinition("predict(sample, metadata) is missing; define it at the top level of the file")
+        _checked(module, "init")
+        return (module, metadata), None, None
+    except BaseException as e:
+        return _start_error(implementation, path, "", e)
+
+
+def start_predictor(folder, implementation, loaded):
+    """Call init. ((predict, metadata), None, None), or (None, error, traceback or "")."""
+    path = os.path.join(folder, implementation)
+    module, metadata = loaded
+    stage = ""
+    try:
         init = _checked(module, "init")
         if init is not None:
             stage = "init: "
@@ -204,19 +226,27 @@ def start_predictor(folder, implementation, metadata_json):
         predict = _checked(module, "predict")
         if predict is None:
             raise _WrongDefinition("init() removed predict(sample, metadata)")
-        # The model and the modules live as long as the process: collections during requests need not walk them
-        # (https://docs.python.org/3/library/gc.html#gc.freeze).
-        gc.collect()
-        gc.freeze()
-        return predict, metadata, None, None
-    except _WrongDefinition as e:
-        return None, None, _one_line(f"error in {implementation}: {e}"), ""
+        freeze()
+        return (predict, metadata), None, None
     except BaseException as e:
-        if isinstance(e, SyntaxError) and e.filename == path:
-            what = f"{type(e).__name__}: {_one_line(str(e.msg))}"
-        else:
-            what = _describe(e)
-        return None, None, f"error in {implementation}: {stage}{_place(e, path)}{what}", _format_traceback(e)
+        return _start_error(implementation, path, stage, e)
+
+
+def freeze():
+    """The model and the modules live as long as the process: collections during requests need not walk them
+    (https://docs.python.org/3/library/gc.html#gc.freeze), nor write into the pages that replicas share with their template."""
+    gc.collect()
+    gc.freeze()
+
+
+def seed_copy():
+    """In a replica that was forked: no two may draw the same numbers. The random module sees to itself."""
+    random = sys.modules.get("numpy.random")
+    try:
+        if random is not None:
+            random.seed()
+    except BaseException:
+        pass  # it is the user's to have broken
 
 
 def run_exit_hooks(run=atexit._run_exitfuncs):

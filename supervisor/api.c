@@ -13,6 +13,7 @@
 #include "supervisor/reload.h"
 #include "supervisor/replica.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/template.h"
 
 #define STUCK_DEATHS 3 /* in a row of one replica, after which nobody should wait for it any more */
 
@@ -33,6 +34,7 @@ api_new(struct supervisor *supervisor, struct config *config, const struct api_c
 	    .endpoint = xstrdup(settings->endpoint),
 	    .wanted = settings->compute.init_replicas};
 	TAILQ_INIT(&api->slots);
+	TAILQ_INIT(&api->templates);
 	api_set_config(api, config, settings);
 	scale_add_api(api);
 	*ret_api = api;
@@ -42,7 +44,7 @@ api_new(struct supervisor *supervisor, struct config *config, const struct api_c
 void
 api_free(struct api *api)
 {
-	ASSERT(TAILQ_EMPTY(&api->slots));
+	ASSERT(TAILQ_EMPTY(&api->slots) && TAILQ_EMPTY(&api->templates));
 	scale_remove_api(api);
 	board_remove_api(&api->supervisor->board, api->number);
 	generation_unref(api->generation);
@@ -161,9 +163,9 @@ dismiss(struct slot *slot, const char *why)
 }
 
 static void
-free_slot(struct api *api, struct slot *slot)
+free_slot(struct slot_list *list, struct slot *slot)
 {
-	TAILQ_REMOVE(&api->slots, slot, in_api);
+	TAILQ_REMOVE(list, slot, in_api);
 	child_done(slot);
 	generation_unref(slot->generation);
 	free(slot);
@@ -199,7 +201,81 @@ void
 api_remove_slots(struct api *api)
 {
 	while (!TAILQ_EMPTY(&api->slots))
-		free_slot(api, TAILQ_FIRST(&api->slots));
+		free_slot(&api->slots, TAILQ_FIRST(&api->slots));
+	while (!TAILQ_EMPTY(&api->templates))
+		free_slot(&api->templates, TAILQ_FIRST(&api->templates));
+}
+
+/* ---- templates ---- */
+
+static struct slot *
+find_template(const struct api *api, const struct generation *generation)
+{
+	struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->templates, in_api)
+		if (stays(slot) && slot->generation == generation)
+			return slot;
+	return NULL;
+}
+
+static bool
+has_replicas(const struct api *api, const struct generation *generation)
+{
+	const struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && slot->generation == generation)
+			return true;
+	return false;
+}
+
+static void
+add_template(struct api *api, struct generation *generation)
+{
+	struct slot *template = xcalloc(1, sizeof(*template));
+
+	template_init(template, api, generation);
+	template->trial = generation == api->candidate;
+	TAILQ_INSERT_TAIL(&api->templates, template, in_api);
+}
+
+/* Those that replicas need, and no others. */
+static void
+choose_templates(struct api *api)
+{
+	struct slot *slot;
+
+	TAILQ_FOREACH (slot, &api->slots, in_api)
+		if (stays(slot) && !find_template(api, slot->generation) && template_is_wanted(slot->generation))
+			add_template(api, slot->generation);
+	TAILQ_FOREACH (slot, &api->templates, in_api)
+		if (stays(slot) && (slot->generation->unfit || !has_replicas(api, slot->generation)))
+			dismiss(slot, "no replica needs it");
+}
+
+static void
+start_template(UNUSED struct api *api, struct slot *slot)
+{
+	child_start(slot);
+}
+
+/* Start one, unless it has to wait for its template. */
+static void
+start_replica(struct api *api, struct slot *slot)
+{
+	slot->template = find_template(api, slot->generation);
+	if (!slot->template || template_is_free(slot->template))
+		child_start(slot);
+	slot->template = NULL;
+}
+
+bool
+api_waits_for_failing(const struct api *api, const struct slot *slot)
+{
+	const struct slot *template = slot->state == SLOT_EMPTY ? find_template(api, slot->generation) : NULL;
+
+	return template && template->deaths > 0 && template->state != SLOT_READY;
 }
 
 /* ---- steps ---- */
@@ -323,9 +399,11 @@ reject_candidate(struct api *api, const struct slot *slot)
 static void
 try_candidate(struct api *api)
 {
-	struct slot *slot = pick(api, api->candidate, true);
+	struct slot *slot = pick(api, api->candidate, true), *template = find_template(api, api->candidate);
 
-	if (!slot) {
+	if (template && template->deaths > 0) {
+		reject_candidate(api, template);
+	} else if (!slot) {
 		slot = add_slot(api, api->candidate);
 		if (slot)
 			slot->trial = true;
@@ -333,6 +411,8 @@ try_candidate(struct api *api)
 			make_room(api, api->candidate);
 	} else if (slot->state == SLOT_READY) {
 		slot->trial = false;
+		if (template)
+			template->trial = false;
 		accept_candidate(api);
 	} else if (slot->deaths > 0) {
 		reject_candidate(api, slot);
@@ -430,10 +510,29 @@ retire(struct api *api)
 			dismiss(slot, "its api is gone");
 }
 
+/* Fill and empty the slots of a list as was decided. */
+static void
+carry_out(struct api *api, struct slot_list *list, void (*start)(struct api *api, struct slot *slot))
+{
+	struct slot *slot, *next;
+
+	for (slot = TAILQ_FIRST(list); slot; slot = next) {
+		next = TAILQ_NEXT(slot, in_api);
+		if (!stays(slot))
+			child_unwanted(slot);
+		else if (slot->state == SLOT_EMPTY)
+			start(api, slot);
+		if (!stays(slot) && slot->state == SLOT_EMPTY) {
+			free_slot(list, slot);
+			supervisor_compare_soon(api->supervisor); /* there is room for others now */
+		}
+	}
+}
+
 void
 api_compare(struct api *api, bool serving)
 {
-	struct slot *slot, *next;
+	struct slot *slot;
 
 	if (!serving) {
 		TAILQ_FOREACH (slot, &api->slots, in_api)
@@ -448,17 +547,9 @@ api_compare(struct api *api, bool serving)
 		if (api->generation && !api->retired && !api->routed && may_be_routed(api))
 			begin_to_route(api);
 	}
-	for (slot = TAILQ_FIRST(&api->slots); slot; slot = next) {
-		next = TAILQ_NEXT(slot, in_api);
-		if (!stays(slot))
-			child_unwanted(slot);
-		else if (slot->state == SLOT_EMPTY)
-			child_start(slot);
-		if (!stays(slot) && slot->state == SLOT_EMPTY) {
-			free_slot(api, slot);
-			supervisor_compare_soon(api->supervisor); /* there is room for others now */
-		}
-	}
+	choose_templates(api);
+	carry_out(api, &api->templates, start_template);
+	carry_out(api, &api->slots, start_replica);
 }
 
 /* ---- questions ---- */
@@ -496,7 +587,11 @@ api_has_rolled(const struct api *api)
 		return true;
 	TAILQ_FOREACH (slot, &api->slots, in_api)
 		if (!stays(slot) || slot->generation != api->generation ||
-		    (slot->state != SLOT_READY && slot->deaths == 0 && !slot->recycle))
+		    (slot->state != SLOT_READY && slot->deaths == 0 && !slot->recycle &&
+			!api_waits_for_failing(api, slot)))
+			return false;
+	TAILQ_FOREACH (slot, &api->templates, in_api)
+		if (!stays(slot))
 			return false;
 	return count(api, api->generation, true).n == MIN(api->wanted, api->allowed);
 }
@@ -504,5 +599,6 @@ api_has_rolled(const struct api *api)
 bool
 api_is_gone(const struct api *api)
 {
-	return api->retired && TAILQ_EMPTY(&api->slots) && board_is_unused(&api->supervisor->board, api->number);
+	return api->retired && TAILQ_EMPTY(&api->slots) && TAILQ_EMPTY(&api->templates) &&
+	    board_is_unused(&api->supervisor->board, api->number);
 }

@@ -10,6 +10,10 @@
  * Kubernetes Deployment would do it (RollingUpdate): at most max_surge replicas more than wanted (but for that first one), at
  * most max_unavailable less that are ready, and always one. Where there is no room for one more, one old replica makes room
  * first. An api that takes over the endpoint or the name of another one does so when all its replicas are there.
+ *
+ * Replicas of a generation with a template (template.h) are forked by it: it is started with the first slot of its generation
+ * and ends with the last one. Until it is ready, those slots are empty. A template that does not become ready is the failure of
+ * the candidate, like a replica that does not.
  */
 #ifndef SUPERVISOR_API_H
 #define SUPERVISOR_API_H
@@ -39,6 +43,7 @@ struct api {
 	int64_t verified_ms;               /* when the project was last seen to be what the generation is made of */
 	int64_t doubted_ms;                /* when it was seen to be something else since; 0: it was not */
 	struct slot_list slots;
+	struct slot_list templates;    /* at most one for each generation that has replicas */
 	int wanted;                    /* replicas, by the load and by compute.min_replicas and max_replicas */
 	int allowed;                   /* of these, by the room that the host has */
 	int startable;                 /* so many may be started now */
@@ -85,5 +90,8 @@ bool api_has_rolled(const struct api *api);
 bool api_is_gone(const struct api *api);
 
 int api_count_ready(const struct api *api);
+
+/* Does an empty slot wait for a template that has died, and is to be started again? */
+bool api_waits_for_failing(const struct api *api, const struct slot *slot);
 
 #endif

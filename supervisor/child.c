@@ -20,6 +20,7 @@
 #include "common/title.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/oom.h"
+#include "supervisor/proc.h"
 #include "supervisor/spawn.h"
 #include "supervisor/supervisor.h"
 
@@ -56,7 +57,7 @@ enter_state(struct slot *slot, int64_t now_ms)
 {
 	switch (slot->state) {
 	case SLOT_SPAWNED:
-		set_deadline(slot, CHILD_START_TIMEOUT_MS);
+		set_deadline(slot, slot->unborn ? CHILD_BIRTH_TIMEOUT_MS : CHILD_START_TIMEOUT_MS);
 		break;
 	case SLOT_DRAINING:
 		set_deadline(slot, drain_ms(slot));
@@ -79,9 +80,11 @@ enter_state(struct slot *slot, int64_t now_ms)
 static void
 send_signal(struct slot *slot, int number)
 {
-	if (slot->pid == 0)
+	if (slot->pid == 0 && !slot->unborn)
 		return;
 	slot->evidence.signal_sent = number;
+	if (slot->unborn)
+		return; /* take_birth does it */
 	if (number == SIGKILL && slot->supervisor->stop_level != STOP_NO)
 		slot->supervisor->stop_killed = true;
 	kill(-slot->pid, number);
@@ -104,6 +107,11 @@ escalate(struct slot *slot)
 	int number = SIGKILL;
 	char name[32];
 
+	if (slot->unborn) {
+		log_warning("%s: its template has not forked it; going on", slot->name);
+		hang_up(slot);
+		return;
+	}
 	if (slot->pid == 0) {
 		log_warning(
 		    "%s: dead, but a process that it left behind keeps its control socket; going on", slot->name);
@@ -144,6 +152,9 @@ bury(struct slot *slot, int64_t now_ms)
 
 	count_oom_kills(slot);
 	evidence->was_ready = slot->ready_since_ms != 0;
+	if (slot->unborn && evidence->failure[0] == '\0')
+		snprintf(evidence->failure, sizeof(evidence->failure), "its template has ended, or could not fork it");
+	slot->unborn = false;
 	kind = death_classify(evidence, text);
 	if (kind == DEATH_TOLD) {
 		log_info("%s: %s", slot->name, text);
@@ -239,11 +250,33 @@ notice_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 void
 child_spoke_nonsense(struct slot *slot, const char *what)
 {
-	if (slot->state == SLOT_EXITING || slot->pid == 0)
+	if (slot->state == SLOT_EXITING || (slot->pid == 0 && !slot->unborn))
 		return;
 	log_error("%s: %s on its control socket; killing it", slot->name, what);
 	slot->evidence.spoke_nonsense = true;
 	take_event(slot, SLOT_ON_NONSENSE);
+}
+
+/* It has said who it is. That is believed when it is a child of ours that leads its process group and is nobody else. */
+static void
+take_birth(struct slot *slot, pid_t pid)
+{
+	struct proc_stat stat;
+
+	if (!slot->unborn || pid <= 0 || proc_read_stat(pid, &stat) < 0 || stat.parent != getpid() ||
+	    stat.group != pid || supervisor_find_slot(slot->supervisor, pid)) {
+		child_spoke_nonsense(slot, "unexpected record BORN");
+		return;
+	}
+	slot->unborn = false;
+	slot->pid = pid;
+	log_debug("%s: forked as pid %d", slot->name, (int)pid);
+	if (slot->state != SLOT_SPAWNED) { /* it is not wanted any more */
+		send_signal(slot, slot->evidence.signal_sent ? slot->evidence.signal_sent : SIGTERM);
+		return;
+	}
+	set_deadline(slot, CHILD_START_TIMEOUT_MS);
+	take_event(slot, SLOT_ON_EXEC);
 }
 
 static void
@@ -262,6 +295,9 @@ take_record(struct slot *slot, const struct record *record)
 		take_event(slot, SLOT_ON_READY);
 		slot->kind->on_ready(slot);
 		break;
+	case RECORD_BORN:
+		take_birth(slot, (pid_t)record->numbers[0]);
+		break;
 	case RECORD_FAILED:
 		memcpy(slot->evidence.failure, record->text, sizeof(slot->evidence.failure));
 		take_event(slot, SLOT_ON_FAILED);
@@ -274,9 +310,8 @@ take_record(struct slot *slot, const struct record *record)
 }
 
 static void
-control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+read_control(struct slot *slot)
 {
-	struct slot *slot = arg;
 	struct record record;
 
 	for (int i = 0; i < RECORDS_PER_TURN; i++) {
@@ -297,19 +332,33 @@ control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 }
 
 static void
+control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	read_control(arg);
+}
+
+void
+child_hear_unborn(struct slot *slot)
+{
+	if (slot->unborn && slot->control >= 0)
+		read_control(slot);
+}
+
+static void
 deadline_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct slot *slot = arg;
 
 	if (slot->state == SLOT_SPAWNED || slot->state == SLOT_LOADING) {
 		slot->evidence.start_timed_out = true;
-		log_error("%s: not ready after %d s; ending it", slot->name, CHILD_START_TIMEOUT_MS / 1000);
+		log_error(
+		    "%s: not ready after %.0f s; ending it", slot->name, seconds_since(slot->started_ms, clock_ms()));
 	} else if (slot->state == SLOT_DRAINING) {
 		log_warning("%s: still busy after %.2f s of draining; sending SIGTERM", slot->name,
 		    seconds_since(slot->since_ms, clock_ms()));
 	} else if (slot->state == SLOT_READY) {
-		slot->evidence.overdue = true;
-		log_error("%s: its prediction still runs; killing it", slot->name);
+		slot->evidence.overdue = slot->place >= 0; /* a replica: it is a prediction that it does not end */
+		log_error("%s: %s; killing it", slot->name, slot->kind->overdue);
 	}
 	take_event(slot, SLOT_ON_DEADLINE);
 }
@@ -359,8 +408,10 @@ watch(struct slot *slot, struct error *err)
 	struct event_base *base = slot->supervisor->base;
 
 	event_assign(&slot->control_event, base, slot->control, EV_READ | EV_PERSIST, control_cb, slot);
-	event_assign(&slot->notice_event, base, slot->notice, EV_READ | EV_PERSIST, notice_cb, slot);
-	if (event_add(&slot->control_event, NULL) < 0 || event_add(&slot->notice_event, NULL) < 0)
+	if (slot->notice >= 0)
+		event_assign(&slot->notice_event, base, slot->notice, EV_READ | EV_PERSIST, notice_cb, slot);
+	if (event_add(&slot->control_event, NULL) < 0 ||
+	    (slot->notice >= 0 && event_add(&slot->notice_event, NULL) < 0))
 		return error_set(err, -ENOMEM, "cannot watch its descriptors");
 	return 0;
 }
@@ -375,14 +426,14 @@ try_start(struct slot *slot, struct error *err)
 	memset(&slot->evidence, 0, sizeof(slot->evidence));
 	slot->ready_since_ms = 0;
 	slot->oom_kills_before = death_read_oom_kills();
+	slot->control = control[0];
+	slot->started_ms = clock_ms();
 	r = slot->kind->spawn(slot, control[1], err);
 	if (r < 0) {
+		fd_close(&slot->control);
 		slot->kind->on_gone(slot);
 		goto out;
 	}
-	slot->started_ms = clock_ms();
-	slot->control = control[0];
-	control[0] = -1;
 	take_event(slot, SLOT_ON_FORK);
 	r = watch(slot, err);
 	if (r < 0) {
@@ -392,7 +443,6 @@ try_start(struct slot *slot, struct error *err)
 		r = 0;
 	}
 out:
-	fd_close(&control[0]);
 	fd_close(&control[1]);
 	return r;
 }

@@ -12,11 +12,13 @@
 #include "supervisor/slot.h"
 
 #define CHILD_START_TIMEOUT_MS (10 * 60 * 1000) /* from fork to READY */
+#define CHILD_BIRTH_TIMEOUT_MS 30000            /* from being asked for to being there, of one that a template forks */
 #define CHILD_EXIT_GRACE_MS    5000             /* from one signal to the next stronger one */
 
 /* What differs from kind to kind. */
 struct child_kind {
-	/* Fork and exec it with this end of its control socket. Sets slot->pid and slot->notice. 0, or a negative errno and err. */
+	/* Fork and exec it with this end of its control socket; ours is slot->control. Sets slot->pid and slot->notice, or
+	 * slot->unborn. 0, or a negative errno and err. */
 	int (*spawn)(struct slot *slot, int control, struct error *err);
 	/* It is READY. */
 	void (*on_ready)(struct slot *slot);
@@ -29,6 +31,7 @@ struct child_kind {
 	int64_t extra_drain_ms; /* how much longer than others it may drain */
 	/* How long it may drain at least while cortexd goes on; or NULL. */
 	int64_t (*unhurried_drain_ms)(const struct slot *slot);
+	const char *overdue; /* what a ready one has done that did not get well in time, for the log */
 };
 
 /* Start with an empty slot. supervisor->base must be there already. */
@@ -54,6 +57,9 @@ void child_set_patience(struct slot *slot, int64_t ms);
 
 /* For spawn: fork and exec a program of ours with these descriptors (spawn.h); program must outlive the slot. */
 MUSTCHECK int child_exec(struct slot *slot, const char *program, const int *fds, size_t n_fds, struct error *err);
+
+/* Hear now what an unborn process has said: it may be dead already, and nobody else knows whose it is. */
+void child_hear_unborn(struct slot *slot);
 
 /* waitpid gave this status for the slot's pid. */
 void child_reaped(struct slot *slot, int wait_status);

@@ -178,6 +178,7 @@ make_fingerprint(struct generation *generation, const char *files)
 	add_number(&hash, api->compute.cpu_millicpu);
 	add_number(&hash, api->compute.mem_bytes);
 	add_number(&hash, api->compute.gpu);
+	add_number(&hash, api->preload);
 	add_number(&hash, api->recycle.max_requests);
 	add_number(&hash, api->recycle.jitter_percent);
 	add_number(&hash, api->recycle.max_mem_bytes);

@@ -1,7 +1,7 @@
 /*
  * generation - what the replicas of an api are made of: its part of a config, the interpreter, the listeners.
  *
- * It never changes. A reload that changes what a replica would see makes a new one, whose replicas take the places of the old
+ * It never changes, but for what is found out about it. A reload that changes what a replica would see makes a new one, whose replicas take the places of the old
  * ones'; a reload that does not leaves it, and its replicas, alone. The fingerprint tells: a hash of those settings and of the
  * files of the project. What is compared and what is not (counts, scaling, the length of the queue: they take effect without a
  * new replica) is written in generation.c.
@@ -22,6 +22,7 @@ struct generation {
 	const struct api_config *api; /* of config */
 	char *python;                 /* the interpreter whose environment the replicas take */
 	struct listeners *listeners;
+	bool unfit; /* its replicas cannot be forked by a template, as was found out and said */
 	char fingerprint[FINGERPRINT_DIGITS + 1];
 };
 

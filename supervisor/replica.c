@@ -17,6 +17,7 @@
 #include "supervisor/cgroup.h"
 #include "supervisor/child.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/template.h"
 
 static bool
 sets(const struct predictor_config *predictor, const char *name)
@@ -49,10 +50,12 @@ make_environment(const struct slot *slot, struct env_var **ret_env, char devices
 	return n;
 }
 
-static char *
-make_start_record(const struct slot *slot)
+/* In a memfd: the descriptor, or a negative errno and err. */
+static int
+make_start_record(const struct slot *slot, enum preload preload, struct error *err)
 {
 	char devices[GPU_TEXT_MAX], *text;
+	int fd;
 	struct env_var *env;
 	size_t n_env = make_environment(slot, &env, devices);
 	const struct generation *generation = slot->generation;
@@ -61,6 +64,7 @@ make_start_record(const struct slot *slot)
 	const struct start_record start = {
 	    .api = api->name,
 	    .replica = slot->index,
+	    .preload = preload,
 	    .endpoint = api->endpoint,
 	    .project_folder = config->folder,
 	    .implementation = api->predictor.path,
@@ -70,7 +74,7 @@ make_start_record(const struct slot *slot)
 	    .env = env,
 	    .n_env = n_env,
 	    .n_listeners = (int)generation->listeners->n,
-	    .slot = slot->place,
+	    .slot = MAX(slot->place, 0),
 	    .max_body_bytes = api->max_body_bytes,
 	    .timeout_ms = api->timeout_ms,
 	    .cpu_millicpu = api->compute.cpu_millicpu,
@@ -84,18 +88,23 @@ make_start_record(const struct slot *slot)
 
 	text = start_record_encode(&start);
 	free(env);
-	return text;
+	fd = memfd_sealed("cortexd-start", text, strlen(text));
+	free(text);
+	return fd < 0 ? error_set(err, fd, "cannot make its start record: %s", strerror(-fd)) : fd;
 }
 
-/* Start the program with the descriptors that start_record.h fixes. */
-static int
-exec_replica(struct slot *slot, int control, int start, int channel, struct error *err)
+/* With the descriptors that start_record.h fixes. */
+int
+replica_exec(struct slot *slot, enum preload preload, int control, int channel, struct error *err)
 {
 	const struct supervisor *supervisor = slot->supervisor;
 	const struct listeners *listeners = slot->generation->listeners;
 	size_t n_fds = REPLICA_FD_LISTENER + listeners->n;
-	int *fds = xcalloc(n_fds, sizeof(*fds)), r;
+	int start = make_start_record(slot, preload, err), *fds, r;
 
+	if (start < 0)
+		return start;
+	fds = xcalloc(n_fds, sizeof(*fds));
 	fds[0] = -1;
 	fds[1] = STDOUT_FILENO;
 	fds[2] = STDERR_FILENO;
@@ -107,6 +116,19 @@ exec_replica(struct slot *slot, int control, int start, int channel, struct erro
 		fds[REPLICA_FD_LISTENER + i] = listeners->all[i]->listener.fd;
 	r = child_exec(slot, supervisor->replica_program, fds, n_fds, err);
 	free(fds);
+	fd_close(&start);
+	return r;
+}
+
+static int
+fork_replica(struct slot *slot, int control, int channel, struct error *err)
+{
+	int start = make_start_record(slot, PRELOAD_NONE, err), r;
+
+	if (start < 0)
+		return start;
+	r = template_fork(slot->template, slot, control, start, channel, err);
+	fd_close(&start);
 	return r;
 }
 
@@ -114,8 +136,7 @@ static int
 spawn_replica(struct slot *slot, int control, struct error *err)
 {
 	struct board *board = &slot->supervisor->board;
-	int channel[2] = {-1, -1}, start = -1, r;
-	char *text = NULL;
+	int channel[2] = {-1, -1}, r;
 
 	if (!scale_equip(slot))
 		return error_set(err, -EBUSY, "too few gpus are free");
@@ -125,15 +146,14 @@ spawn_replica(struct slot *slot, int control, struct error *err)
 	r = channel_pair(channel);
 	if (r < 0)
 		return error_set(err, r, "cannot make its channel: %s", strerror(-r));
-	slot->cgroup = cgroup_new(slot->supervisor->cgroups,
-	    &(struct cgroup_request){.api = slot->generation->api->name,
-		.index = slot->index,
-		.cpu_millicpu = slot->generation->api->compute.cpu_millicpu,
-		.mem_bytes = slot->generation->api->compute.mem_bytes});
-	text = make_start_record(slot);
-	start = memfd_sealed("cortexd-start", text, strlen(text));
-	r = start < 0 ? error_set(err, start, "cannot make its start record: %s", strerror(-start))
-		      : exec_replica(slot, control, start, channel[1], err);
+	if (!slot->template) /* which has forked it into its own group */
+		slot->cgroup = cgroup_new(slot->supervisor->cgroups,
+		    &(struct cgroup_request){.api = slot->generation->api->name,
+			.index = slot->index,
+			.cpu_millicpu = slot->generation->api->compute.cpu_millicpu,
+			.mem_bytes = slot->generation->api->compute.mem_bytes});
+	r = slot->template ? fork_replica(slot, control, channel[1], err)
+			   : replica_exec(slot, PRELOAD_NONE, control, channel[1], err);
 	if (r == 0) {
 		board->places[slot->place].channel = channel[0];
 		channel[0] = -1;
@@ -141,8 +161,6 @@ spawn_replica(struct slot *slot, int control, struct error *err)
 	}
 	fd_close(&channel[0]);
 	fd_close(&channel[1]);
-	fd_close(&start);
-	free(text);
 	return r;
 }
 
@@ -213,6 +231,7 @@ static const struct child_kind kind = {
     .was_useful = was_useful,
     .on_gone = on_gone,
     .unhurried_drain_ms = unhurried_drain_ms,
+    .overdue = "its prediction still runs",
 };
 
 void

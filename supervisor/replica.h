@@ -13,6 +13,10 @@
 /* Start with an empty slot of the api. */
 void replica_init(struct slot *slot, struct api *api, struct generation *generation, int index);
 
+/* For spawn: exec the program for a replica, or, when preload says so, a template. channel: the replica's end, or -1. 0, or a
+ * negative errno and err. */
+MUSTCHECK int replica_exec(struct slot *slot, enum preload preload, int control, int channel, struct error *err);
+
 /* Does it wait for requests, as far as one can see? */
 bool replica_is_idle(const struct slot *slot);
 

@@ -36,7 +36,8 @@ count(const struct supervisor *supervisor)
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api) {
 			counts.all++;
 			counts.ready += slot->state == SLOT_READY;
-			counts.failing += slot->state == SLOT_BACKOFF;
+			counts.failing += slot->state == SLOT_BACKOFF ||
+			    api_waits_for_failing(supervisor->apis[i], slot);
 			counts.processes += slot->pid != 0;
 		}
 	counts.under_way = counts.all - counts.ready - counts.failing;

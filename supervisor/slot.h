@@ -22,7 +22,7 @@
 
 enum slot_state {
 	SLOT_EMPTY,   /* no process; ends when one is wanted */
-	SLOT_SPAWNED, /* forked; ends with exec */
+	SLOT_SPAWNED, /* forked; ends with exec, or when one that a template forks says who it is */
 	SLOT_LOADING, /* the program runs: interpreter, imports, init(); ends with READY, FAILED, death, timeout */
 	SLOT_READY, /* does its work; ends when no longer wanted, or with its death, or when a prediction never ends */
 	SLOT_DRAINING, /* told to finish; ends with its exit or the deadline */
@@ -80,9 +80,12 @@ struct slot {
 	int64_t started_ms;     /* when the process was forked */
 	int64_t ready_since_ms; /* when it became ready; 0: it did not */
 	bool recycle;           /* of a replica: the process has asked to be replaced (config: recycle) */
+	struct slot *template;  /* of a replica that is started now: who forks it; NULL: nobody, it is exec'd */
+	bool unborn;            /* of a replica: a template was asked for it, and it has not said yet who it is */
+	unsigned n_asked;       /* of a template: replicas that it was asked for and has not forked yet */
 
 	const char *program; /* that it runs; borrowed */
-	pid_t pid;           /* 0: no process, or it was reaped */
+	pid_t pid;           /* 0: no process, or it was reaped, or is unborn */
 	int control;         /* our end of its control socket, or -1: end seen */
 	int notice;          /* tells when exec has happened (spawn.h), or -1 */
 	struct death_evidence evidence;

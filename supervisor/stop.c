@@ -59,6 +59,9 @@ hurry_all(struct supervisor *supervisor, bool kill)
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
 			child_hurry(slot, kill);
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->templates, in_api)
+			child_hurry(slot, kill);
 	child_hurry(&supervisor->activator, kill);
 }
 
@@ -117,7 +120,7 @@ bool
 stop_is_complete(const struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++)
-		if (!TAILQ_EMPTY(&supervisor->apis[i]->slots))
+		if (!TAILQ_EMPTY(&supervisor->apis[i]->slots) || !TAILQ_EMPTY(&supervisor->apis[i]->templates))
 			return false;
 	if (supervisor->activator.state != SLOT_EMPTY)
 		return false;

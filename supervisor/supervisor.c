@@ -158,18 +158,34 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		event_base_loopbreak(supervisor->base);
 }
 
-static struct slot *
-find_slot(struct supervisor *supervisor, pid_t pid)
+struct slot *
+supervisor_find_slot(struct supervisor *supervisor, pid_t pid)
 {
 	struct slot *slot;
 
 	if (supervisor->activator.pid == pid)
 		return &supervisor->activator;
-	for (size_t i = 0; i < supervisor->n_apis; i++)
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
 			if (slot->pid == pid)
 				return slot;
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->templates, in_api)
+			if (slot->pid == pid)
+				return slot;
+	}
 	return NULL;
+}
+
+/* Whose is a process that nobody knows? One that a template has forked may have died before it was heard. */
+static struct slot *
+find_unborn(struct supervisor *supervisor, pid_t pid)
+{
+	struct slot *slot;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
+			child_hear_unborn(slot);
+	return supervisor_find_slot(supervisor, pid);
 }
 
 /*
@@ -179,9 +195,11 @@ find_slot(struct supervisor *supervisor, pid_t pid)
 static void
 reap(struct supervisor *supervisor, pid_t pid)
 {
-	struct slot *slot = find_slot(supervisor, pid);
+	struct slot *slot = supervisor_find_slot(supervisor, pid);
 	int status;
 
+	if (!slot && !environment_owns(supervisor->environment, pid))
+		slot = find_unborn(supervisor, pid);
 	if (slot || environment_owns(supervisor->environment, pid))
 		kill(-pid, SIGKILL);
 	if (supervisor->scale.usage)

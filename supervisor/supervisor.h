@@ -6,7 +6,7 @@
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
  * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
- * replica.c and activator.c the two kinds of children, reload.c the way to another config, stop.c the way out, report.c what the
+ * replica.c, template.c and activator.c the kinds of children, reload.c the way to another config, stop.c the way out, report.c what the
  * service manager hears.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
@@ -94,6 +94,9 @@ void supervisor_compare_soon(struct supervisor *supervisor);
 
 /* The same in a moment: something has to be looked at that nobody tells. */
 void supervisor_compare_later(struct supervisor *supervisor);
+
+/* The slot of a process, or NULL. */
+struct slot *supervisor_find_slot(struct supervisor *supervisor, pid_t pid);
 
 /* Give up the api, whose replicas are gone. */
 void supervisor_remove_api(struct supervisor *supervisor, struct api *api);

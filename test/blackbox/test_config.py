@@ -110,6 +110,8 @@ GOOD = [
     api("requests: {max_body_size: 1Mi, timeout: 1500ms, max_queue_length: 0}"),
     API + "- kind: api\n  name: b\n  predictor: {path: predictor.py}\n",
     api("preload: none"),
+    api("preload: module"),
+    api("preload: init"),
     API + "- kind: server\n  listen: 127.0.0.1:9000\n",
     API + "- kind: server\n  listen: [0.0.0.0:90, '[::1]:90', 127.0.0.1:91, '[::]:91', 0.0.0.0:92, '[::]:92', 0.0.0.0:0, 127.0.0.1:0]\n",
     API + "- kind: server\n  listen: ['*:9000', 'unix:x.sock']\n  state_dir: state\n  log: {format: json, level: debug}\n",

@@ -168,6 +168,7 @@ defaults_fill_what_is_left_out(UNUSED void **state)
 	assert_int_equal(api->recycle.max_requests, 0);
 	assert_int_equal(api->recycle.jitter_percent, 10);
 	assert_int_equal(api->recycle.max_mem_bytes, 0);
+	assert_int_equal(api->preload, PRELOAD_NONE);
 	assert_int_equal(config->server.capacity.cpu_millicpu, 0);
 	assert_int_equal(config->server.capacity.mem_bytes, 0);
 	assert_int_equal(config->server.capacity.gpu, -1);
@@ -199,7 +200,7 @@ every_value_arrives(UNUSED void **state)
 			    "    upscale_stabilization_period: 500ms, tolerance: 0%}\n"
 			    "  update_strategy: {max_surge: 3, max_unavailable: 0%}\n"
 			    "  recycle: {max_requests: 1000, jitter: 100%, max_mem: 3Gi}\n"
-			    "  preload: none\n"
+			    "  preload: init\n"
 			    "- kind: deployment\n"
 			    "  name: 2flowers\n");
 	api = &config->apis[0];
@@ -250,6 +251,7 @@ every_value_arrives(UNUSED void **state)
 	assert_int_equal(api->recycle.max_requests, 1000);
 	assert_int_equal(api->recycle.jitter_percent, 100);
 	assert_int_equal(api->recycle.max_mem_bytes, 3ll << 30);
+	assert_int_equal(api->preload, PRELOAD_INIT);
 	assert_int_equal(config->server.capacity.cpu_millicpu, 1500);
 	assert_int_equal(config->server.capacity.mem_bytes, 2ll << 30);
 	assert_int_equal(config->server.capacity.gpu, 0);

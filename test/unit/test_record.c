@@ -191,6 +191,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .recycle_requests = 5000000000,
 	    .recycle_jitter_percent = 100,
 	    .recycle_mem_bytes = 6000000000,
+	    .preload = PRELOAD_MODULE,
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_WARNING,
 	};
@@ -220,6 +221,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.recycle_requests, 5000000000);
 	assert_int_equal(got.recycle_jitter_percent, 100);
 	assert_int_equal(got.recycle_mem_bytes, 6000000000);
+	assert_int_equal(got.preload, PRELOAD_MODULE);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_WARNING);
 	start_record_done(&got);
