@@ -17,12 +17,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/record.h"
 #include "common/title.h"
 #include "replica/forkable.h"
+#include "replica/huge.h"
 #include "replica/signals.h"
+
+#define COLLAPSE_NS 2000000000 /* for making forks cheap, at most */
 
 /* What a process that the predictor forks has to know. */
 static struct {
@@ -256,6 +260,7 @@ template_run(struct start_record *start, struct predictor **ret_predictor, enum 
 {
 	char why[FORKABLE_TEXT_MAX];
 	pid_t supervisor = getppid();
+	size_t n_huge;
 	int control, r;
 
 	process_wide.pid = getpid();
@@ -267,6 +272,8 @@ template_run(struct start_record *start, struct predictor **ret_predictor, enum 
 	interpreter_freeze();
 	if (!forkable_check(start->n_listeners, why))
 		leave(RECORD_UNFIT, why);
+	n_huge = huge_collapse(clock_ns() + COLLAPSE_NS);
+	log_debug("%zu huge pages", n_huge);
 	signal(SIGTERM,
 	    SIG_IGN); /* as long as the supervisor lives it may need us; its end is that of the control socket */
 	title_set("cortexd: template %s (ready)", start->api);
