@@ -89,6 +89,7 @@ def test_the_template_has_done_what_it_is_told_to_do(start, what):
 
 def test_replicas_do_not_draw_the_same_numbers(start):
     code = f"""\
+        import os
         import random
         import sys
 
@@ -97,15 +98,23 @@ def test_replicas_do_not_draw_the_same_numbers(start):
 
         random.seed(1)
         numpy.random.seed(1)
-        first = [random.random(), float(numpy.random.random())]
+        mine = None
 
         def predict(sample, metadata):
-            return [random.random(), float(numpy.random.random())]
+            global mine
+            mine = mine or [os.getpid(), random.random(), float(numpy.random.random())]
+            return mine
     """
-    cortexd = preload(start, code, api="recycle: {max_requests: 1, jitter: 0%}")
+    cortexd = preload(start, code, replicas=3)
     wait_template(cortexd)
-    answers = [cortexd.post(0).json() for _ in range(4)]
-    assert len({answer[0] for answer in answers}) == 4 and len({answer[1] for answer in answers}) == 4
+    seen = set()
+
+    def ask():
+        seen.add(tuple(cortexd.post(0).json()))
+        return len(seen) == 3
+
+    wait_until(ask, "each has answered")
+    assert all(len({answer[i] for answer in seen}) == 3 for i in range(3)), seen
 
 
 def test_output_and_log_are_the_replicas_own(start):
@@ -126,15 +135,23 @@ def test_output_and_log_are_the_replicas_own(start):
 
 def test_an_open_file_has_a_position_of_its_own_in_each_replica(start):
     code = """\
+        import os
         file = open("numbers.txt")
         file.readline()
         def predict(sample, metadata):
-            return file.readline()
+            return [os.getpid(), file.readline()]
     """
-    cortexd = preload(
-        start, {"predictor.py": code, "numbers.txt": "".join(f"{i:08190}\n" for i in range(8))}, api="recycle: {max_requests: 1, jitter: 0%}"
-    )
-    assert [int(cortexd.post(0).json()[-9:]) for _ in range(4)] == [1] * 4
+    files = {"predictor.py": code, "numbers.txt": "".join(f"{i:08190}\n" for i in range(50))}
+    cortexd = preload(start, files, replicas=4)
+    seen = {}
+
+    def ask():
+        pid, line = cortexd.post(0).json()
+        seen.setdefault(pid, []).append(int(line[-9:]))
+        return len(seen) > 1 and sum(map(len, seen.values())) > 8
+
+    wait_until(ask, "two replicas have answered")
+    assert all(numbers == list(range(1, 1 + len(numbers))) for numbers in seen.values()), seen
     assert not re.search(HAS_NO_EFFECT, cortexd.log())
 
 

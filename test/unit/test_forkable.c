@@ -54,14 +54,14 @@ test_what_stands_in_the_way(UNUSED void **state)
 	close(fds[1]);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
 	check("it has a socket open");
-	assert_int_equal(dup2(fds[0], FIRST_FREE), FIRST_FREE);
+	assert_int_equal(dup2(fds[0], FIRST_FREE - 1), FIRST_FREE - 1); /* a listener of ours */
 	close(fds[0]);
 	close(fds[1]);
-	check("it has a socket open (descriptor 9");
-	assert_int_equal(dup2(FIRST_FREE, FIRST_FREE - 1), FIRST_FREE - 1);
+	check(NULL);
+	assert_int_equal(dup2(FIRST_FREE - 1, FIRST_FREE), FIRST_FREE);
+	check("it has a socket open (descriptor 9, socket:");
 	close(FIRST_FREE);
-	check(NULL); /* a listener of ours */
-	close(FIRST_FREE - 1);
+	assert_int_equal(dup2(STDERR_FILENO, FIRST_FREE - 1), FIRST_FREE - 1);
 	epoll = epoll_create1(0);
 	check("it has an event loop open");
 	close(epoll);
