@@ -268,6 +268,20 @@ def test_all_get_the_same_signal_at_once(start):
     assert cortexd.wait_exit() == 0
 
 
+def test_a_template_ends_when_the_supervisor_says_so_and_not_by_signal(start):
+    """SIGTERM for everybody means that the supervisor stops; SIGTERM for a template alone is somebody's mistake."""
+    cortexd = preload(start, WHO.format(version=1))
+    template, (replica,) = wait_template(cortexd), cortexd.replicas()
+    os.kill(template, signal.SIGTERM)
+    cortexd.expect_error("replica a/0: died after .*: killed by SIGKILL")
+    os.kill(replica, signal.SIGKILL)
+    wait_until(lambda: cortexd.replicas() not in ([], [replica]), "another replica")
+    assert templates(cortexd) == [template]
+    os.kill(cortexd.replicas()[0], signal.SIGTERM)  # it does not ignore what its template does
+    cortexd.wait_log("replica a/0: draining: SIGTERM")
+    cortexd.expect_error("replica a/0: died after .*: exit code 0 without being told")
+
+
 def test_a_stop_while_the_template_loads(start):
     cortexd = preload(start, "import time; print('loading', flush=True); time.sleep(1000)\ndef predict(s, m): pass\n", wait=False)
     cortexd.wait_log("^loading")
