@@ -91,11 +91,11 @@ load(const struct start_record *start, struct predictor **ret_predictor, struct 
 	return r;
 }
 
-/* It ends without hooks of the predictor: what they would remove may be what replicas use. */
+/* End, without hooks of the predictor: what they would remove may be what replicas use. unfit: why it cannot be forked, or NULL. */
 static __attribute__((noreturn)) void
-leave(enum record_kind kind, const char *text)
+leave(const char *unfit)
 {
-	if (text && record_send(REPLICA_FD_CONTROL, kind, text) < 0)
+	if (unfit && record_send(REPLICA_FD_CONTROL, RECORD_UNFIT, unfit) < 0)
 		log_debug("the supervisor cannot be told");
 	_exit(0);
 }
@@ -120,7 +120,7 @@ wait_for_request(void)
 		}
 		if (r < 0)
 			log_error("control socket: %s; does the predictor close file descriptors?", strerror(-r));
-		leave(0, NULL); /* DRAIN, or the supervisor is gone */
+		leave(NULL); /* DRAIN, or the supervisor is gone */
 	}
 }
 
@@ -271,14 +271,14 @@ template_run(struct start_record *start, struct predictor **ret_predictor, enum 
 		return r;
 	interpreter_freeze();
 	if (!forkable_check(start->n_listeners, why))
-		leave(RECORD_UNFIT, why);
+		leave(why);
 	n_huge = huge_collapse(clock_ns() + COLLAPSE_NS);
 	log_debug("%zu huge pages", n_huge);
-	signal(SIGTERM,
-	    SIG_IGN); /* as long as the supervisor lives it may need us; its end is that of the control socket */
+	/* Whoever sends it to all processes means the supervisor, which tells us, and may need us until then. */
+	signal(SIGTERM, SIG_IGN);
 	title_set("cortexd: template %s (ready)", start->api);
 	if (record_send(REPLICA_FD_CONTROL, RECORD_READY, NULL) < 0)
-		leave(0, NULL);
+		leave(NULL);
 	for (;;) {
 		control = wait_for_request();
 		if (fork_replica(control, supervisor))

@@ -234,8 +234,8 @@ lacks_channel(const struct place *place)
 {
 	const struct slot *slot = place->slot;
 
-	return place->state == PLACE_WAITING && place->channel < 0 && slot && slot->pid != 0 && slot->control >= 0 &&
-	    slot->state != SLOT_EXITING;
+	return place->state == PLACE_WAITING && place->channel < 0 && slot && (slot->pid != 0 || slot->unborn) &&
+	    slot->control >= 0 && slot->state != SLOT_EXITING;
 }
 
 /*

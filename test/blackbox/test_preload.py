@@ -260,10 +260,9 @@ def test_a_template_that_hangs_is_not_waited_for(start):
     assert cortexd.wait_replicas(1) != [replica]
 
 
-def test_all_get_the_same_signal_at_once(start):
+def test_the_template_gets_the_signal_that_stops_cortexd(start):
     cortexd = preload(start, WHO.format(version=1), replicas=3)
-    wait_template(cortexd)
-    for pid in [*cortexd.family(), cortexd.pid]:
+    for pid in wait_template(cortexd), cortexd.pid:
         os.kill(pid, signal.SIGTERM)
     assert cortexd.wait_exit() == 0
 
