@@ -355,12 +355,15 @@ def test_from_one_kind_to_another(reloading):
 
 def test_after_many_reloads_nobody_is_left(reloading):
     p = reloading()
-    names, open_files = sorted(p.cortexd.family().values()), descriptors(p.cortexd.pid)
+
+    def is_alone():
+        kinds = sorted(title.split("/")[0].split(" (")[0] for title in p.cortexd.family().values())
+        return kinds == ["cortexd: activator", "cortexd: keeper a", "cortexd: keeper a", "cortexd: replica a", "cortexd: replica a", "cortexd: template a"]
+
+    wait_until(is_alone, "one generation")
+    open_files = descriptors(p.cortexd.pid)
     for version in range(50):
         assert "1 changed" in p.reload({"predictor.py": WHO.format(version=version)})
         assert p.post("/a")[4] == version
-    wait_until(lambda: len(p.cortexd.family()) == len(names), "as many processes as before")
-    assert sorted(title.split(" (")[0].split("/")[0] for title in p.cortexd.family().values()) == sorted(
-        name.split(" (")[0].split("/")[0] for name in names
-    )
+    wait_until(is_alone, "one generation again")
     wait_until(lambda: descriptors(p.cortexd.pid) == open_files, "as many descriptors as before")
