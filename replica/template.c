@@ -118,8 +118,11 @@ wait_for_request(void)
 			poll(&control, 1, -1);
 			continue;
 		}
-		if (r < 0)
-			log_error("control socket: %s; does the predictor close file descriptors?", strerror(-r));
+		if (r < 0) {
+			log_error("control socket: %s; does the predictor close file descriptors, or use them all up?",
+			    strerror(-r));
+			_exit(1);
+		}
 		leave(NULL); /* DRAIN, or the supervisor is gone */
 	}
 }

@@ -260,6 +260,27 @@ def test_a_template_that_hangs_is_not_waited_for(start):
     assert cortexd.wait_replicas(1) != [replica]
 
 
+def test_a_replica_that_dies_right_away_is_known_by_its_exit(start):
+    """It may be dead before the supervisor has read who it is."""
+    cortexd = preload(start, "import os\nos.register_at_fork(after_in_child=lambda: os._exit(3))\ndef predict(s, m): pass\n", wait=False)
+    cortexd.expect_error("replica a/0: died after .*: exit code 3")
+    cortexd.wait_log("replica a/0: died after .*: exit code 3", count=3)
+
+
+def test_a_replica_that_hangs_right_away_does_not_hold_up_a_stop(start):
+    code = "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(1000))\ndef predict(s, m): pass\n"
+    cortexd = preload(start, code, wait=False, server="log: {level: debug}")
+    cortexd.wait_log("replica a/0: forked as pid")
+    assert cortexd.stop() == 0
+    assert "sending SIG" not in cortexd.log()
+
+
+def test_a_template_whose_descriptors_are_gone(start):
+    cortexd = preload(start, "import os\nos.closerange(3, 100)\ndef predict(s, m): pass\n", wait=False)
+    cortexd.expect_any_error()
+    cortexd.wait_log("template a: died after .*starting again in")
+
+
 def test_the_template_gets_the_signal_that_stops_cortexd(start):
     cortexd = preload(start, WHO.format(version=1), replicas=3)
     for pid in wait_template(cortexd), cortexd.pid:
