@@ -3,6 +3,7 @@
  */
 #include "supervisor/template.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,9 +66,14 @@ was_useful(UNUSED const struct slot *slot)
 	return true;
 }
 
+/* Who was killed because a fork did not come to its end, would be killed again. */
 static void
 on_gone(struct slot *slot)
 {
+	const struct death_evidence *evidence = &slot->evidence;
+
+	if (slot->n_asked > 0 && evidence->signal_sent == SIGKILL && !evidence->told && !evidence->spoke_nonsense)
+		refuse(slot->generation, "a process that was forked did not begin its work");
 	slot->n_asked = 0;
 }
 

@@ -15,7 +15,7 @@
 #include "supervisor/api.h"
 #include "supervisor/slot.h"
 
-#define TEMPLATE_FORK_TIMEOUT_MS 30000 /* for one replica; then it is killed */
+#define TEMPLATE_FORK_TIMEOUT_MS 30000 /* for one replica; then it is killed, and there is no other */
 #define TEMPLATE_ASKED_MAX       16    /* replicas at once: what its socket surely holds */
 
 /* Has the generation a template? Finds out, once, what speaks against it before it is even tried. */
