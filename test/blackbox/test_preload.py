@@ -66,7 +66,7 @@ def test_a_large_model_is_there_at_once_and_only_once(start, tmp_path):
 
     cortexd = preload(start, model, replicas=9, folder=tmp_path / "other")
     config = cortexd.folder / "cortex.yaml"
-    config.write_text(config.read_text().replace("min_replicas: 9", "min_replicas: 10"))
+    config.write_text(config.read_text().replace("_replicas: 9", "_replicas: 10"))
     cortexd.signal(signal.SIGHUP)
     cortexd.wait_ready(10)
     seconds = float(cortexd.wait_log(r"replica a/9: ready after ([\d.]+) s")[1])
