@@ -180,7 +180,7 @@ activator_consider_listening(struct activator *activator)
 {
 	static const struct timeval moment = {0, DISARM_US};
 
-	if (activator->stopping || activator->closes_listeners)
+	if (activator->stopping || !activator->accepts || activator->closes_listeners)
 		return;
 	if (activator->n_out == activator->n_peers) {
 		evtimer_del(&activator->disarm);
@@ -193,7 +193,7 @@ activator_consider_listening(struct activator *activator)
 void
 activator_sweep(struct activator *activator)
 {
-	if (activator->stopping)
+	if (activator->stopping || !activator->accepts)
 		return;
 	for (int i = 0; i < activator->n_listeners; i++)
 		http_listener_sweep(&activator->listeners[i]);
@@ -264,6 +264,13 @@ take_listener(struct activator *activator, const struct record *record)
 	free(activator->is_new);
 	make_listeners(activator, activator->next_listeners, activator->next_is_new, (int)n);
 	activator->n_next_listeners = 0;
+	activator_consider_listening(activator);
+}
+
+static void
+begin_to_accept(struct activator *activator)
+{
+	activator->accepts = true;
 	activator_consider_listening(activator);
 }
 
@@ -338,6 +345,12 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 			apis_receive(activator, record.fd);
 		else if (r == 1 && record.kind == RECORD_LISTENER)
 			take_listener(activator, &record);
+		else if (r == 1 && record.kind == RECORD_ACCEPT)
+			begin_to_accept(activator);
+		else if (r == 1 && record.kind == RECORD_SUCCESSOR)
+			succession_take_successor(activator, record.fd);
+		else if (r == 1 && record.kind == RECORD_PREDECESSOR)
+			succession_take_predecessor(activator, record.fd, record.numbers[0]);
 		else if (r == 1 && record.kind == RECORD_DRAIN)
 			stop(activator, "told by the supervisor");
 		else if (r == 1)
@@ -352,12 +365,14 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	stop(activator, "the supervisor is gone");
 }
 
-/* After each turn. Nobody will serve what is queued once the last replica is gone. */
+/* After each turn. Nobody will serve what is queued once the last replica is gone; unless a successor does. */
 static bool
 is_over(struct activator *activator)
 {
 	if (!activator->stopping)
 		return false;
+	if (activator->successor >= 0)
+		return activator->n_peers == 0 && activator->predecessor < 0 && activator->conns.n_open == 0;
 	activator->conns.closing = true;
 	if (activator->n_peers > 0)
 		return false;
@@ -405,6 +420,7 @@ activator_init(struct activator *activator, struct error *err)
 
 	memset(activator, 0, sizeof(*activator));
 	activator->parent = getppid();
+	activator->successor = activator->predecessor = -1;
 	http_departure_init(&activator->departure);
 	r = read_start(activator, err);
 	if (r < 0)
@@ -415,6 +431,7 @@ activator_init(struct activator *activator, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
 	fd_close(&scoreboard_fd);
+	activator->accepts = activator->start.accepts;
 	activator->max_conns = http_connection_limit();
 	r = http_event_base_new(&activator->base, &activator->epoll_fd, err);
 	if (r == 0)
@@ -447,6 +464,8 @@ activator_run(struct activator *activator)
 	do {
 		if (event_base_loop(activator->base, EVLOOP_ONCE) < 0)
 			on_fatal("epoll_wait", errno, activator);
+		if (activator->successor >= 0)
+			succession_hand_over(activator);
 		http_conns_reap(&activator->conns);
 	} while (!is_over(activator));
 	log_flush();

@@ -10,7 +10,7 @@
  * C only: no Python in this address space. One thread, one loop; it never blocks.
  *
  * activator.c is the loop and the way out; apis.c which apis there are; queue.c the requests of one api; peer.c the channel to
- * one replica.
+ * one replica; succession.c the channel between the activators of two cortexds, while one replaces the other.
  */
 #ifndef ACTIVATOR_ACTIVATOR_H
 #define ACTIVATOR_ACTIVATOR_H
@@ -75,7 +75,8 @@ struct activator {
 	int *next_listeners; /* descriptors of those after a reload, until all have come */
 	bool next_is_new[ACTIVATOR_LISTENERS_MAX];
 	uint32_t n_next_listeners;
-	bool armed; /* the listeners that are not new as well */
+	bool accepts; /* from new clients. False: not before it is told */
+	bool armed;   /* the listeners that are not new as well */
 	bool closes_listeners;
 	struct event disarm; /* pending while replicas can accept again */
 	unsigned max_conns;
@@ -87,6 +88,13 @@ struct activator {
 	struct channel_inbox inbox;
 	struct http_departure departure;
 	bool arriving; /* a connection is being taken over: the limits of queues are not for it */
+
+	/* While one cortexd replaces another (succession.c). */
+	int successor; /* the channel to the new activator, where all connections go; -1: none */
+	uint32_t successor_sequence;
+	int predecessor; /* the channel to the old one; -1: none */
+	struct event predecessor_event;
+	unsigned n_expected; /* connections from there that are counted on the scoreboard already */
 
 	struct event control;
 	struct event flush;
@@ -162,5 +170,16 @@ MUSTCHECK bool peer_claim(struct peer *peer);
 /* Send it the request of a connection, which it was claimed for. False: the connection is still here; and the replica is
  * about to end, or it is owed a request, and may be claimed for that in a moment. */
 MUSTCHECK bool peer_send(struct peer *peer, struct http_conn *conn);
+
+/* ---- succession.c ---- */
+
+/* All connections are to go there from now on; the descriptor is taken over. */
+void succession_take_successor(struct activator *activator, int channel);
+
+/* After each turn, with a successor: send it all that is here. When it does not take them, there is no successor any more. */
+void succession_hand_over(struct activator *activator);
+
+/* About so many connections will come from there; the descriptor is taken over. */
+void succession_take_predecessor(struct activator *activator, int channel, unsigned n_connections);
 
 #endif

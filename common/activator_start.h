@@ -34,6 +34,7 @@ struct activator_start {
 	struct activator_api *apis; /* no two with the same number, nor two that are routed with the same endpoint */
 	size_t n_apis;
 	int n_listeners;
+	bool accepts;            /* false: not before it is told (record ACCEPT). Counts at the start only */
 	int64_t stop_timeout_ms; /* an activator that lost its supervisor ends itself after this */
 	enum log_format log_format;
 	enum log_level log_level;

@@ -14,7 +14,9 @@
  * A replica numbers its records. After its death its keeper repeats those connections whose record may or may not have
  * left, under the number of that record and marked AGAIN: the activator drops what it has had already.
  *
- * Wire form: struct header, the list, the bytes; both ends are the same build on the same machine, so it is in host order.
+ * Wire form: struct header, the list, the bytes; both ends are on the same machine, so it is in host order. They are the same build,
+ * but for the activators of two cortexds while one replaces the other (MOVE): what changes that record changes HANDOVER_FORMAT
+ * (supervisor/handover.h).
  * Pure: no descriptor is touched here. Any bytes are safe to decode; what does not make sense is -EBADMSG.
  */
 #ifndef COMMON_CHANNEL_RECORD_H

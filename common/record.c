@@ -24,7 +24,7 @@ static bool
 has_fd(enum record_kind kind)
 {
 	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER ||
-	    kind == RECORD_START || kind == RECORD_FORK;
+	    kind == RECORD_START || kind == RECORD_FORK || kind == RECORD_SUCCESSOR || kind == RECORD_PREDECESSOR;
 }
 
 static bool

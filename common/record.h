@@ -12,6 +12,7 @@
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
  *                             START            + descriptor: the start record, for one that a template forks; a CHANNEL follows
+ *                             ACCEPT           take connections from now on (it was started with `accepts` false)
  *   template -> supervisor    READY            the predictor is loaded, replicas can be forked
  *                             FAILED <text>
  *                             UNFIT <text>     it is loaded, but must not be forked: why, for the log; exit follows
@@ -25,11 +26,23 @@
  *                             APIS             + descriptor: a memfd with the apis from now on (activator_start.h)
  *                             LISTENER i n     + descriptor: number i of the n listeners from now on; the last one completes them.
  *                                              i | RECORD_LISTENER_NEW: not all ready replicas have it
+ *                             ACCEPT           as for a replica
+ *                             SUCCESSOR        + descriptor: a channel to the activator of the cortexd that replaces this one: all
+ *                                              connections go there from now on
+ *                             PREDECESSOR n    + descriptor: the other end of that channel; about n connections will come
  *                             DRAIN            take no new connection, answer what there is, exit 0
  *
  * The end of the socket says the rest: the supervisor is gone (the child drains), or the child is.
+ *
+ * Two supervisors, while one replaces the other (supervisor/upgrade.h), on a socket between them:
+ *
+ *   new -> old                CHANNEL          + descriptor: it is ready; the channel for the activators (SUCCESSOR)
+ *   old -> new                ACCEPT n again   it is yours: take connections, of which there are n; again 1: reload as well
+ *                             DRAIN            never mind: end
+ *
  * A record on the wire: kind, two numbers, length of the text, 32 bits each, then the text (valid UTF-8 or not: it is only
- * printed). Both ends are the same build on the same machine, so numbers are in host order.
+ * printed). Both ends are on the same machine, so numbers are in host order; and they are the same build, but for the two
+ * supervisors: what changes the numbers of these three kinds changes HANDOVER_FORMAT (supervisor/handover.h).
  */
 #ifndef COMMON_RECORD_H
 #define COMMON_RECORD_H
@@ -57,6 +70,9 @@ enum record_kind {
 	RECORD_UNFIT,
 	RECORD_FORKED,
 	RECORD_FORK,
+	RECORD_ACCEPT,
+	RECORD_SUCCESSOR,
+	RECORD_PREDECESSOR,
 	RECORD_N_KINDS,
 };
 
@@ -64,7 +80,8 @@ struct record {
 	enum record_kind kind;
 	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
-	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START and FORK have one */
+	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START, FORK, SUCCESSOR and PREDECESSOR
+		 * have one */
 };
 
 /* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */

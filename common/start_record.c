@@ -37,16 +37,16 @@ start_record_encode(const struct start_record *start)
 
 	for (size_t i = 0; i < start->n_env; i++)
 		json_array_append_new(env, json_pack("[ss]", start->env[i].name, start->env[i].value));
-	root = json_pack("{ss ss si ss ss ss ss* ss ss so si si sI sI sI sI sI si sI ss ss}", "api", start->api,
+	root = json_pack("{ss ss si ss ss ss ss* ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api", start->api,
 	    "preload", preload_name(start->preload), "replica", start->replica, "endpoint", start->endpoint,
 	    "project_folder", start->project_folder, "implementation", start->implementation, "python_path",
 	    start->python_path, "metadata", start->metadata_json, "python", start->python, "env", env, "n_listeners",
-	    start->n_listeners, "slot", start->slot, "max_body_bytes", (json_int_t)start->max_body_bytes, "timeout_ms",
-	    (json_int_t)start->timeout_ms, "cpu_millicpu", (json_int_t)start->cpu_millicpu, "stop_timeout_ms",
-	    (json_int_t)start->stop_timeout_ms, "recycle_requests", (json_int_t)start->recycle_requests,
-	    "recycle_jitter_percent", start->recycle_jitter_percent, "recycle_mem_bytes",
-	    (json_int_t)start->recycle_mem_bytes, "log_format", log_format_name(start->log_format), "log_level",
-	    log_level_name(start->log_level));
+	    start->n_listeners, "accepts", (int)start->accepts, "slot", start->slot, "max_body_bytes",
+	    (json_int_t)start->max_body_bytes, "timeout_ms", (json_int_t)start->timeout_ms, "cpu_millicpu",
+	    (json_int_t)start->cpu_millicpu, "stop_timeout_ms", (json_int_t)start->stop_timeout_ms, "recycle_requests",
+	    (json_int_t)start->recycle_requests, "recycle_jitter_percent", start->recycle_jitter_percent,
+	    "recycle_mem_bytes", (json_int_t)start->recycle_mem_bytes, "log_format", log_format_name(start->log_format),
+	    "log_level", log_level_name(start->log_level));
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
 	text = json_dumps(root, JSON_COMPACT);
 	ASSERT(text);
@@ -85,19 +85,19 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	struct start_record start = {.api = NULL};
 	json_error_t json_error;
 	json_t *root, *env;
-	int r;
+	int accepts, r;
 
 	root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
 	if (!root)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
 	if (json_unpack_ex(root, &json_error, JSON_STRICT,
-		"{ss s?s si ss ss ss s?s ss ss so si si sI sI sI sI sI si sI ss ss}", "api", &api, "preload", &preload,
-		"replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation",
+		"{ss s?s si ss ss ss s?s ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api", &api, "preload",
+		&preload, "replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation",
 		&implementation, "python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env,
-		"n_listeners", &start.n_listeners, "slot", &start.slot, "max_body_bytes", &max_body, "timeout_ms",
-		&timeout, "cpu_millicpu", &cpu, "stop_timeout_ms", &stop_timeout, "recycle_requests", &recycle_requests,
-		"recycle_jitter_percent", &start.recycle_jitter_percent, "recycle_mem_bytes", &recycle_mem,
-		"log_format", &format, "log_level", &level) < 0) {
+		"n_listeners", &start.n_listeners, "accepts", &accepts, "slot", &start.slot, "max_body_bytes",
+		&max_body, "timeout_ms", &timeout, "cpu_millicpu", &cpu, "stop_timeout_ms", &stop_timeout,
+		"recycle_requests", &recycle_requests, "recycle_jitter_percent", &start.recycle_jitter_percent,
+		"recycle_mem_bytes", &recycle_mem, "log_format", &format, "log_level", &level) < 0) {
 		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
 		goto out;
 	}
@@ -108,6 +108,7 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	start.python_path = python_path ? xstrdup(python_path) : NULL;
 	start.metadata_json = xstrdup(metadata);
 	start.python = xstrdup(python);
+	start.accepts = accepts;
 	start.max_body_bytes = max_body;
 	start.timeout_ms = timeout;
 	start.cpu_millicpu = cpu;

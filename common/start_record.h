@@ -46,7 +46,8 @@ struct start_record {
 	struct env_var *env;  /* predictor.env */
 	size_t n_env;
 	int n_listeners;
-	int slot; /* its slot of the scoreboard; a template has none */
+	bool accepts; /* false: not before it is told (record ACCEPT) */
+	int slot;     /* its slot of the scoreboard; a template has none */
 	int64_t max_body_bytes;
 	int64_t timeout_ms;         /* of a request, from its arrival to its answer */
 	int64_t cpu_millicpu;       /* the cpu request: sizes the thread pools of numeric libraries */

@@ -498,6 +498,19 @@ on_accept(int fd, void *arg)
 	return r > 0;
 }
 
+static void
+begin_to_accept(struct server *server)
+{
+	if (server->draining)
+		return;
+	for (int i = 0; i < server->n_listeners; i++) {
+		int r = http_listener_arm(&server->listeners[i]);
+
+		if (r < 0)
+			on_fatal("epoll_ctl", -r, server);
+	}
+}
+
 /* ---- draining ---- */
 
 static void
@@ -530,6 +543,10 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	}
 	if (r == 1 && record.kind == RECORD_CHANNEL && record.fd >= 0) {
 		take_channel(server, record.fd);
+		return;
+	}
+	if (r == 1 && record.kind == RECORD_ACCEPT) {
+		begin_to_accept(server);
 		return;
 	}
 	if (r == -EBADF || r == -ENOTSOCK)
@@ -642,6 +659,7 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->timeout_ns = start->timeout_ms * 1000000;
 	server->stop_timeout_s = (unsigned)MAX(1, start->stop_timeout_ms / 1000);
 	server->max_conns = http_connection_limit();
+	server->accepts = start->accepts;
 	recycle_init(&server->recycle, start, arc4random());
 	TAILQ_INIT(&server->pending);
 	http_routes_add(&server->routes, start->endpoint, 0);
@@ -697,12 +715,8 @@ begin(struct server *server)
 	if (event_add(&server->control, NULL) < 0 || event_add(&server->drain, NULL) < 0)
 		on_fatal("epoll_ctl", errno, server);
 	watch_channel(server);
-	for (int i = 0; i < server->n_listeners; i++) {
-		int r = http_listener_arm(&server->listeners[i]);
-
-		if (r < 0)
-			on_fatal("epoll_ctl", -r, server);
-	}
+	if (server->accepts)
+		begin_to_accept(server);
 	title_set("cortexd: replica %s/%d (ready)", server->api, server->replica);
 	return record_send(REPLICA_FD_CONTROL, RECORD_READY, NULL) == 0;
 }

@@ -25,6 +25,7 @@ struct server {
 	struct http_listener *listeners;
 	int n_listeners;
 	unsigned max_conns;
+	bool accepts; /* from the beginning */
 	struct keeper *keeper;
 	struct link link;
 	struct turn turn;

@@ -30,6 +30,7 @@ make_start_record(const struct supervisor *supervisor)
 	struct activator_start start = {
 	    .n_apis = supervisor->n_apis,
 	    .n_listeners = (int)supervisor->listeners->n,
+	    .accepts = supervisor->activator.accepts,
 	    .stop_timeout_ms = supervisor->options.stop_timeout_ms,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,

@@ -12,12 +12,17 @@
 static int
 bind_listeners(struct supervisor *supervisor, const struct user *user, struct error *err)
 {
+	struct listeners *old = NULL;
 	int r;
 
-	r = inherited_match(&supervisor->inherited, &supervisor->config->server, err);
+	r = takeover_detach_listeners(
+	    &supervisor->takeover, supervisor->config, &supervisor->open_listeners, &old, err);
+	if (r == 0)
+		r = inherited_match(&supervisor->inherited, &supervisor->config->server, err);
 	if (r == 0)
 		r = listeners_bind(supervisor->config, &supervisor->open_listeners, &supervisor->inherited,
 		    &supervisor->listeners, err);
+	listeners_unref(old);
 	for (size_t i = 0; r == 0 && i < supervisor->listeners->n; i++) {
 		const struct listener *listener = &supervisor->listeners->all[i]->listener;
 

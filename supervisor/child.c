@@ -179,7 +179,8 @@ bury(struct slot *slot, int64_t now_ms)
 static void
 tell_to_drain(struct slot *slot)
 {
-	if (record_send_numbers(slot->control, RECORD_DRAIN, slot->supervisor->stop_level != STOP_NO, 0, -1) < 0)
+	if (record_send_numbers(slot->control, RECORD_DRAIN,
+		slot->supervisor->stop_level != STOP_NO && !upgrade_has_replaced(slot->supervisor), 0, -1) < 0)
 		log_warning("%s: cannot be told to drain", slot->name);
 }
 
@@ -425,6 +426,7 @@ try_start(struct slot *slot, struct error *err)
 		return error_set(err, -errno, "cannot make its control socket: %s", strerror(errno));
 	memset(&slot->evidence, 0, sizeof(slot->evidence));
 	slot->ready_since_ms = 0;
+	slot->accepts = !takeover_is_pending(&slot->supervisor->takeover);
 	slot->oom_kills_before = death_read_oom_kills();
 	slot->control = control[0];
 	slot->started_ms = clock_ms();

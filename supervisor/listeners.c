@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 
@@ -54,14 +55,51 @@ bind_one(struct config *config, size_t entry, struct inherited *inherited, struc
 	return 0;
 }
 
-int
-listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
-    struct listeners **ret_listeners, struct error *err)
+struct listeners *
+listeners_new(const struct config *config)
 {
 	struct listeners *listeners = xcalloc(1, sizeof(*listeners));
 
 	listeners->references = 1;
 	listeners->all = xcalloc(config->server.n_listen, sizeof(struct shared_listener *));
+	return listeners;
+}
+
+int
+listeners_adopt(struct listeners *listeners, struct config *config, struct open_listeners *all, const char *text,
+    int fd, bool made_file, struct error *err)
+{
+	struct shared_listener *shared;
+	size_t entry = 0;
+	int r;
+
+	while (entry < config->server.n_listen && strcmp(config->server.listen[entry].text, text) != 0)
+		entry++;
+	if (entry == config->server.n_listen || find(all, text)) {
+		close(fd);
+		return 0;
+	}
+	shared = xcalloc(1, sizeof(*shared));
+	r = listener_adopt(&shared->listener, &config->server.listen[entry], fd, err);
+	if (r < 0) {
+		free(shared);
+		return r;
+	}
+	shared->references = 1;
+	shared->config = config_ref(config);
+	shared->listener.made_file = made_file;
+	shared->listens = true;
+	LIST_INSERT_HEAD(all, shared, in_all);
+	listeners->all[listeners->n++] = shared;
+	return 0;
+}
+
+int
+listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
+    struct listeners **ret_listeners, struct error *err)
+{
+	struct listeners *listeners = listeners_new(config);
+
 	for (size_t i = 0; i < config->server.n_listen; i++) {
 		struct shared_listener *shared = find(all, config->server.listen[i].text);
 		int r = 0;

@@ -38,6 +38,12 @@ struct listeners {
 MUSTCHECK int listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
     struct listeners **ret_listeners, struct error *err);
 
+/* An empty set, and one more socket in it, which listens already: that of the config's entry with this text; made_file: its file is to
+ * be removed at the end. Owns fd, in any case: it is closed when there is no such entry. 0, or a negative errno and err. */
+struct listeners *listeners_new(const struct config *config);
+MUSTCHECK int listeners_adopt(struct listeners *listeners, struct config *config, struct open_listeners *all,
+    const char *text, int fd, bool made_file, struct error *err);
+
 /* Take connections from now on, where that is not so already; says so in the log. */
 MUSTCHECK int listeners_listen(struct listeners *listeners, struct error *err);
 

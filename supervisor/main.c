@@ -52,6 +52,9 @@ static const char help[] =
     "  SIGHUP                      read the configuration and the code again; an error changes nothing,\n"
     "                              and no request is lost\n"
     "\n"
+    "  SIGUSR2                     let the program that lies in the place of this one by now replace it,\n"
+    "                              with all clients; if that does not start, nothing changes\n"
+    "\n"
     "Examples:\n"
     "  cortexd                                  serve ./cortex.yaml\n"
     "  cortexd -c configs/iris/cortex.yaml      serve another project\n"
@@ -108,6 +111,8 @@ parse_command_line(int argc, char **argv)
 	static char name[] = "cortexd";
 	int option;
 
+	line.supervisor.argv = xcalloc((size_t)argc + 1, sizeof(char *));
+	memcpy(line.supervisor.argv, argv, (size_t)argc * sizeof(char *));
 	argv[0] = name; /* what getopt's messages begin with */
 	while ((option = getopt_long(argc, argv, "c:th", options, NULL)) != -1) {
 		switch (option) {
@@ -168,6 +173,7 @@ keep_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -200,8 +206,10 @@ main(int argc, char **argv)
 		keep_signals();
 	log_set_identity("supervisor", NULL, -1);
 	config = load_config(line.config);
-	if (!config)
+	if (!config) {
+		free(line.supervisor.argv);
 		return EXIT_FAILURE;
+	}
 	if (line.test) {
 		printf("%s: good\n", line.config);
 		exit_code = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -213,5 +221,6 @@ main(int argc, char **argv)
 		exit_code = supervisor_run(config, &line.supervisor);
 	}
 	config_unref(config);
+	free(line.supervisor.argv);
 	return exit_code;
 }

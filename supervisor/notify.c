@@ -81,6 +81,24 @@ notify_init(struct notify *notify)
 	unsetenv("WATCHDOG_PID");
 }
 
+size_t
+notify_environment(const struct notify *notify, char *ret_strings[2])
+{
+	const char *path = notify->address.sun_path;
+	size_t n = 0;
+
+	if (notify->fd < 0)
+		return 0;
+	if (*path)
+		ret_strings[n++] = xasprintf("NOTIFY_SOCKET=%s", path);
+	else
+		ret_strings[n++] = xasprintf("NOTIFY_SOCKET=@%.*s",
+		    (int)(notify->length - offsetof(struct sockaddr_un, sun_path) - 1), path + 1);
+	if (notify->watchdog_us > 0)
+		ret_strings[n++] = xasprintf("WATCHDOG_USEC=%lld", (long long)notify->watchdog_us);
+	return n;
+}
+
 int
 notify_send(const struct notify *notify, const char *text)
 {

@@ -33,6 +33,9 @@ MUSTCHECK int notify_send(const struct notify *notify, const char *text);
 
 void notify_done(struct notify *notify);
 
+/* What a process needs in its environment to go on with this: at most two strings NAME=VALUE, the caller's to free. How many. */
+size_t notify_environment(const struct notify *notify, char *ret_strings[2]);
+
 /* "/path" or "@abstract" as an address. False: it is neither, or too long. */
 bool notify_parse_address(const char *text, struct sockaddr_un *ret_address, socklen_t *ret_length);
 

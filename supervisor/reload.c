@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +32,8 @@ static void
 write_result(const struct supervisor *supervisor, const char *state, const char *text)
 {
 	char path[PATH_MAX], next[PATH_MAX], *json;
-	json_t *root = json_pack(
-	    "{si ss ss+}", "number", (int)supervisor->reload.number, "state", state, "text", text, "");
+	json_t *root = json_pack("{si si ss ss+}", "pid", (int)getpid(), "number", (int)supervisor->reload.number,
+	    "state", state, "text", text, "");
 	FILE *file;
 	bool written;
 
@@ -51,14 +52,15 @@ write_result(const struct supervisor *supervisor, const char *state, const char 
 void
 reload_starting(struct supervisor *supervisor)
 {
-	supervisor->reload.number = 1;
-	write_result(supervisor, "running", "");
+	supervisor->reload.number = MAX(supervisor->takeover.handover.reload_number, 1);
+	if (!takeover_is_pending(&supervisor->takeover)) /* else the file is still the old one's */
+		write_result(supervisor, "running", "");
 }
 
 void
 reload_started(struct supervisor *supervisor)
 {
-	write_result(supervisor, "done", "started");
+	write_result(supervisor, "done", supervisor->takeover.handover.reload_number > 0 ? "upgraded" : "started");
 }
 
 static void
@@ -145,8 +147,17 @@ reload_request(struct supervisor *supervisor)
 {
 	struct reload *reload = &supervisor->reload;
 
+	if (upgrade_successor(supervisor) != 0) {
+		kill(upgrade_successor(supervisor), SIGHUP);
+		return;
+	}
 	if (supervisor->stop_level != STOP_NO)
 		return;
+	if (upgrade_is_under_way(supervisor) || takeover_is_pending(&supervisor->takeover)) {
+		log_info("SIGHUP: reloading once the upgrade is over");
+		reload->again = true;
+		return;
+	}
 	if (!supervisor->serving || reload->step == RELOAD_ENVIRONMENT) {
 		log_info("SIGHUP: reloading once %s",
 		    supervisor->serving ? "the environment is there" : "cortexd has started");
@@ -356,7 +367,8 @@ reload_compare(struct supervisor *supervisor)
 {
 	struct reload *reload = &supervisor->reload;
 
-	if (supervisor->stop_level != STOP_NO || !supervisor->serving)
+	if (supervisor->stop_level != STOP_NO || !supervisor->serving || upgrade_is_under_way(supervisor) ||
+	    takeover_is_pending(&supervisor->takeover))
 		return;
 	if (reload->again && reload->step != RELOAD_ENVIRONMENT) {
 		reload->again = false;

@@ -8,7 +8,8 @@
  *
  * A SIGHUP while an environment is built is remembered, once. One while replicas are replaced begins anew from where they are,
  * or, when its config is no good, changes nothing about that either.
- * What came of it is logged, and written to <state_dir>/reload for `cortexd --reload`, which waits for it.
+ * What came of it is logged, and written to <state_dir>/reload for `cortexd --reload`, which waits for it. One while another build
+ * takes over (upgrade.h) is that one's, or ours when it has failed.
  */
 #ifndef SUPERVISOR_RELOAD_H
 #define SUPERVISOR_RELOAD_H
@@ -41,7 +42,7 @@ struct reload {
 	struct error failure; /* the first */
 };
 
-/* The start counts as number 1: it begins; it is over. */
+/* The start counts as number 1, or as the last one of the cortexd that was replaced (takeover.h): it begins; it is over. */
 void reload_starting(struct supervisor *supervisor);
 void reload_started(struct supervisor *supervisor);
 

@@ -18,6 +18,7 @@
 #define RESULT_MAX 65536 /* bytes */
 
 struct result {
+	pid_t pid;  /* of the cortexd that wrote it */
 	int number; /* 0: there is none */
 	bool running, good;
 	char text[1024];
@@ -48,11 +49,14 @@ read_result(const char *state_dir)
 	struct result result = {.number = 0};
 	size_t length;
 	json_t *root = NULL;
-	int number;
+	int number, writer = 0;
 
 	if (file_read_all(path, RESULT_MAX, &json, &length) == 0)
 		root = json_loadb(json, length, 0, NULL);
-	if (root && json_unpack(root, "{si ss ss}", "number", &number, "state", &state, "text", &text) == 0) {
+	if (root &&
+	    json_unpack(root, "{s?i si ss ss}", "pid", &writer, "number", &number, "state", &state, "text", &text) ==
+		0) {
+		result.pid = writer;
 		result.number = number;
 		result.running = !strcmp(state, "running");
 		result.good = !strcmp(state, "done");
@@ -69,7 +73,7 @@ reload_command(const struct config *config)
 {
 	static const struct timespec moment = {0, 50000000};
 	const char *state_dir = config->server.state_dir;
-	pid_t pid = find_owner(state_dir);
+	pid_t pid = find_owner(state_dir), owner;
 	struct result before = read_result(state_dir), result;
 
 	if (pid == 0) {
@@ -85,7 +89,14 @@ reload_command(const struct config *config)
 		result = read_result(state_dir);
 		if (result.number > before.number && !result.running)
 			break;
-		if (find_owner(state_dir) != pid) {
+		owner = find_owner(state_dir);
+		/* One that takes over writes that down before it is the owner; it goes on with what we have asked for. */
+		if (owner != pid && owner != 0) {
+			result = read_result(state_dir);
+			if (result.pid == owner && strcmp(result.text, "started") != 0)
+				pid = owner;
+		}
+		if (owner != pid) {
 			fprintf(stderr, "cortexd: process %d has ended; its log says why\n", (int)pid);
 			return EXIT_FAILURE;
 		}

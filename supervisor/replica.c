@@ -74,6 +74,7 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	    .env = env,
 	    .n_env = n_env,
 	    .n_listeners = (int)generation->listeners->n,
+	    .accepts = slot->accepts,
 	    .slot = MAX(slot->place, 0),
 	    .max_body_bytes = api->max_body_bytes,
 	    .timeout_ms = api->timeout_ms,

@@ -3,6 +3,7 @@
  */
 #include "supervisor/report.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
@@ -150,14 +151,16 @@ extend_timeout(struct supervisor *supervisor, enum report_state state, const str
 {
 	static const struct timeval period = {EXTEND_EVERY_MS / 1000, 0};
 	struct report *report = &supervisor->report;
+	bool under_way = upgrade_is_under_way(supervisor);
 	char text[NOTIFY_TEXT_MAX];
 	int64_t now_ms = clock_ms();
 
 	if (state != REPORT_STARTING && state != REPORT_RELOADING)
 		return;
+	under_way = under_way || counts->under_way > 0 || environment_is_busy(supervisor->environment);
 	if (!evtimer_pending(&report->again_event, NULL))
 		evtimer_add(&report->again_event, &period);
-	if (counts->under_way == 0 && !environment_is_busy(supervisor->environment))
+	if (!under_way)
 		return;
 	if (report->extended_ms != 0 && now_ms - report->extended_ms < EXTEND_EVERY_MS / 2)
 		return;
@@ -175,7 +178,7 @@ report_changes(struct supervisor *supervisor)
 	struct counts counts;
 	enum report_state state;
 
-	if (report->notify.fd < 0)
+	if (report->notify.fd < 0 || report->silent)
 		return;
 	counts = count(supervisor);
 	report->has_started = report->has_started || has_started(supervisor, &counts);
@@ -196,7 +199,7 @@ static void
 watchdog_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	const struct supervisor *supervisor = arg;
-	int r = notify_send(&supervisor->report.notify, "WATCHDOG=1");
+	int r = supervisor->report.silent ? 0 : notify_send(&supervisor->report.notify, "WATCHDOG=1");
 
 	if (r < 0)
 		log_debug("the watchdog cannot be told: %s", strerror(-r));
@@ -209,6 +212,7 @@ report_init(struct supervisor *supervisor)
 	struct timeval period;
 
 	notify_init(&report->notify);
+	report->silent = takeover_is_pending(&supervisor->takeover);
 	if (supervisor->options.mode != SUPERVISOR_SERVE)
 		notify_done(&report->notify);
 	evtimer_assign(&report->again_event, supervisor->base, again_cb, supervisor);
@@ -240,6 +244,29 @@ void
 report_reload_ends(struct supervisor *supervisor)
 {
 	supervisor->report.reloading = false;
+	report_changes(supervisor);
+}
+
+bool
+report_new_main(struct supervisor *supervisor, pid_t pid)
+{
+	char text[32];
+	int r;
+
+	snprintf(text, sizeof(text), "MAINPID=%d", (int)pid);
+	r = notify_send(&supervisor->report.notify, text);
+	if (r < 0 && r != -EAGAIN)
+		log_warning("the service manager cannot be told of the new main process: %s", strerror(-r));
+	return r != -EAGAIN;
+}
+
+/* Its watch goes on without a gap, and it waits for the end of the reload that the old one has told it of. */
+void
+report_take_over(struct supervisor *supervisor)
+{
+	supervisor->report.silent = false;
+	if (supervisor->report.notify.watchdog_us > 0)
+		watchdog_cb(-1, 0, supervisor);
 	report_changes(supervisor);
 }
 

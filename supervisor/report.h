@@ -36,6 +36,7 @@ struct report {
 	struct notify notify;
 	struct event watchdog_event;
 	struct event again_event;
+	bool silent;             /* another cortexd is the main process, yet (takeover.h) */
 	bool has_started;        /* it was ready once */
 	bool reloading;          /* between the two calls */
 	int64_t reload_us;       /* when a reload began that was not said yet; 0: none */
@@ -55,6 +56,12 @@ void report_reload_begins(struct supervisor *supervisor);
 
 /* The reload is over, whether it did what it should or not. */
 void report_reload_ends(struct supervisor *supervisor);
+
+/* Another process is the main one from now on, and speaks. False: that could not be said now. */
+MUSTCHECK bool report_new_main(struct supervisor *supervisor, pid_t pid);
+
+/* We are the main process now. */
+void report_take_over(struct supervisor *supervisor);
 
 /* Fine for one that is all zero but for notify.fd, which is -1. */
 void report_done(struct supervisor *supervisor);

@@ -74,6 +74,7 @@ struct slot {
 	uint64_t process;              /* number of the present process, or the last; no two have the same */
 	struct gpu_set gpus;           /* that the process has to itself */
 	bool dismissed;                /* it is to end, and the slot with it */
+	bool accepts;                  /* the process was started, or has been told, to take connections */
 	bool trial;                    /* if it does not become ready, there is no second try */
 	enum slot_state state;
 	int64_t since_ms;       /* when the state was entered */

@@ -85,7 +85,8 @@ run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 	int above = (int)plan->n_fds;
 	int above_notice, null;
 
-	setpgid(0, 0);
+	if (!plan->independent)
+		setpgid(0, 0);
 	enter_cgroup(plan);
 	above_notice = fcntl(notice, F_DUPFD_CLOEXEC, above);
 	if (above_notice < 0)
@@ -105,10 +106,12 @@ run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 	close_on_exec_from((unsigned)above);
 	if (plan->folder && chdir(plan->folder) < 0)
 		give_up(notice, STEP_FOLDER);
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
-		give_up(notice, STEP_SETUP);
-	if (getppid() != parent)
-		_exit(SPAWN_EXIT_CODE);
+	if (!plan->independent) {
+		if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+			give_up(notice, STEP_SETUP);
+		if (getppid() != parent)
+			_exit(SPAWN_EXIT_CODE);
+	}
 	reset_signals();
 	execve(plan->path, plan->argv, plan->envp);
 	give_up(notice, STEP_EXEC);
@@ -139,8 +142,8 @@ spawn(const struct spawn_plan *plan, pid_t *ret_pid, int *ret_notice, struct err
 		error_set(err, r, "cannot fork: %s", strerror(-r));
 		goto out;
 	}
-	setpgid(
-	    pid, pid); /* the child does it too: whoever comes first, the group is there when fork's caller goes on */
+	if (!plan->independent) /* the child does it too: whoever comes first, the group is there when we go on */
+		setpgid(pid, pid);
 	*ret_pid = pid;
 	*ret_notice = notice[0];
 	notice[0] = -1;

@@ -2,8 +2,8 @@
  * spawn - fork and exec of a child with a fixed set of descriptors.
  *
  * The child gets exactly the descriptors 0 .. n_fds-1, a process group of its own, default signal actions, no signal
- * blocked, and SIGTERM when the supervisor dies. Between fork and exec it does nothing but system calls. It runs also when it
- * cannot enter its cgroup or change its oom_score_adj.
+ * blocked, and SIGTERM when the supervisor dies; an independent one stays in the supervisor's group and hears nothing of its death.
+ * Between fork and exec it does nothing but system calls. It runs also when it cannot enter its cgroup or change its oom_score_adj.
  *
  * exec happens after fork has returned, and the supervisor does not wait for it. It learns the outcome from the notice:
  * the read end of a pipe that ends empty when the program runs, and carries the error when it does not.
@@ -28,6 +28,7 @@ struct spawn_plan {
 	size_t n_joins;
 	const int *fds; /* fds[i] becomes the child's descriptor i; -1 is /dev/null */
 	size_t n_fds;   /* at least 3 */
+	bool independent;
 };
 
 /* Start it. 0, *ret_pid and *ret_notice (non-blocking; the caller owns it), or a negative errno and err. */

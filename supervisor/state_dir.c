@@ -27,10 +27,31 @@ refuse(const char *path, int lock, struct error *err)
 }
 
 int
+state_dir_write_pid(int lock, struct error *err)
+{
+	char pid[32];
+
+	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	/* In this order: somebody may read it meanwhile. */
+	if (pwrite(lock, pid, strlen(pid), 0) < 0 || ftruncate(lock, (off_t)strlen(pid)) < 0)
+		return error_set(err, -errno, "cannot write the lock file of the state directory: %s", strerror(errno));
+	return 0;
+}
+
+pid_t
+state_dir_read_pid(int lock)
+{
+	char text[32];
+	ssize_t n = pread(lock, text, sizeof(text) - 1, 0);
+
+	text[MAX(n, 0)] = '\0';
+	return (pid_t)MAX(atoi(text), 0);
+}
+
+int
 state_dir_lock(const char *path, int *ret_lock, struct error *err)
 {
 	char *file = xasprintf("%s/lock", path);
-	char pid[32];
 	int lock = -1, r;
 
 	r = folder_make_all(path);
@@ -55,11 +76,9 @@ state_dir_lock(const char *path, int *ret_lock, struct error *err)
 			r = error_set(err, -errno, "cannot lock \"%s\": %s", file, strerror(errno));
 		goto out;
 	}
-	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(lock, 0) < 0 || pwrite(lock, pid, strlen(pid), 0) < 0) {
-		r = error_set(err, -errno, "cannot write \"%s\": %s", file, strerror(errno));
+	r = state_dir_write_pid(lock, err);
+	if (r < 0)
 		goto out;
-	}
 	*ret_lock = lock;
 	lock = -1;
 out:

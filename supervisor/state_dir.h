@@ -7,10 +7,18 @@
 #ifndef SUPERVISOR_STATE_DIR_H
 #define SUPERVISOR_STATE_DIR_H
 
+#include <sys/types.h>
+
 #include "common/error.h"
 #include "common/util.h"
 
 /* Make the folder if needed and lock it. 0 and *ret_lock (keep it open; close-on-exec), or a negative errno and err. */
 MUSTCHECK int state_dir_lock(const char *path, int *ret_lock, struct error *err);
+
+/* Write our pid into the lock file, which is open. 0, or a negative errno and err. */
+MUSTCHECK int state_dir_write_pid(int lock, struct error *err);
+
+/* The pid in it, or 0 when there is none. */
+pid_t state_dir_read_pid(int lock);
 
 #endif

@@ -75,6 +75,29 @@ tell_draining(struct supervisor *supervisor)
 			child_stopping(slot);
 }
 
+/* Nothing new begins. */
+static void
+begin_to_drain(struct supervisor *supervisor, int64_t now_ms)
+{
+	supervisor->stop_level = STOP_DRAIN;
+	supervisor->stop_since_ms = supervisor->stop_said_ms = now_ms;
+	fd_close(&supervisor->reserve_fd);
+	supervisor_compare_soon(supervisor);
+}
+
+void
+stop_replaced(struct supervisor *supervisor)
+{
+	int n = count_processes(supervisor);
+
+	begin_to_drain(supervisor, clock_ms());
+	supervisor->stop_said_ms -= AGAIN_MS; /* it was no signal */
+	log_info("upgrade: process %d has taken over; draining %d replica%s, for %lld s at most",
+	    (int)supervisor->upgrade.pid, n, n == 1 ? "" : "s", (long long)supervisor->options.stop_timeout_ms / 1000);
+	tell_draining(supervisor);
+	report_done(supervisor); /* the service manager hears the new one now */
+}
+
 void
 stop_request(struct supervisor *supervisor, const char *reason)
 {
@@ -85,11 +108,15 @@ stop_request(struct supervisor *supervisor, const char *reason)
 	if (supervisor->stop_level != STOP_NO && now_ms - supervisor->stop_said_ms < AGAIN_MS)
 		return;
 	supervisor->stop_said_ms = now_ms;
+	if (upgrade_has_replaced(supervisor) && !supervisor->upgrade.hurried) {
+		supervisor->upgrade.hurried = true;
+		log_info("%s: draining already", reason);
+		return;
+	}
 	switch (supervisor->stop_level) {
 	case STOP_NO:
-		supervisor->stop_level = STOP_DRAIN;
-		supervisor->stop_since_ms = now_ms;
-		fd_close(&supervisor->reserve_fd);
+		begin_to_drain(supervisor, now_ms);
+		upgrade_cancel(supervisor);
 		if (n > 0)
 			log_info("%s: draining %d replica%s, for %lld s at most", reason, n, n == 1 ? "" : "s",
 			    (long long)supervisor->options.stop_timeout_ms / 1000);
@@ -117,37 +144,50 @@ stop_request(struct supervisor *supervisor, const char *reason)
 }
 
 bool
-stop_is_complete(const struct supervisor *supervisor)
+stop_is_complete(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		if (!TAILQ_EMPTY(&supervisor->apis[i]->slots) || !TAILQ_EMPTY(&supervisor->apis[i]->templates))
 			return false;
 	if (supervisor->activator.state != SLOT_EMPTY)
 		return false;
-	return !environment_is_busy(supervisor->environment);
+	/* One that was replaced soon after it had taken over goes after the one before: else its successor would be left to that one,
+	 * as a leftover. */
+	if (upgrade_has_replaced(supervisor) && takeover_predecessor_lives(&supervisor->takeover)) {
+		supervisor_compare_later(supervisor);
+		return false;
+	}
+	return !environment_is_busy(supervisor->environment) && supervisor->upgrade.step != UPGRADE_CANCELED;
 }
 
-static void
-kill_children(void)
+/* Are there children but for these? Kill them. */
+static bool
+look_for_children(const pid_t spared[2], bool kill_them)
 {
 	char *path = xasprintf("/proc/self/task/%d/children", (int)getpid());
 	char *text, *rest, *word;
+	bool found = true; /* if that cannot be found out: waiting for them is all that can be done */
 
 	if (file_read_all(path, 1 << 16, &text, NULL) == 0) {
 		rest = text;
+		found = false;
 		while ((word = strsep(&rest, " \n"))) {
 			pid_t pid = (pid_t)atoi(word);
 
-			if (pid > 0 && kill(pid, SIGKILL) == 0)
+			if (pid <= 0 || pid == spared[0] || pid == spared[1])
+				continue;
+			found = true;
+			if (kill_them && kill(pid, SIGKILL) == 0)
 				log_warning("killed process %d, which was left behind", (int)pid);
 		}
 		free(text);
 	}
 	free(path);
+	return found;
 }
 
 void
-stop_kill_leftovers(void)
+stop_kill_leftovers(const pid_t spared[2])
 {
 	const struct timespec nap = {.tv_nsec = 10 * 1000000};
 	int64_t start_ms = clock_ms();
@@ -155,8 +195,8 @@ stop_kill_leftovers(void)
 
 	do {
 		pid = waitpid(-1, NULL, WNOHANG);
-		if (pid == 0 && clock_ms() - start_ms > LEFTOVERS_GRACE_MS)
-			kill_children();
+		if (pid == 0 && !look_for_children(spared, clock_ms() - start_ms > LEFTOVERS_GRACE_MS))
+			break;
 		if (pid == 0)
 			nanosleep(&nap, NULL);
 	} while (pid >= 0 && clock_ms() - start_ms < LEFTOVERS_WAIT_MS);

@@ -17,10 +17,14 @@ void stop_init(struct supervisor *supervisor);
 /* Begin to stop, or go one level further; nothing within a second of the last time. reason for the log: "SIGTERM". */
 void stop_request(struct supervisor *supervisor, const char *reason);
 
-/* Called by the comparison once a stop was requested: is all of it over? */
-bool stop_is_complete(const struct supervisor *supervisor);
+/* Another cortexd has taken over (upgrade.h): drain, and let the clients go there. */
+void stop_replaced(struct supervisor *supervisor);
 
-/* After the loop: kill and reap children that are nobody's, such as daemons that a predictor started. May wait. */
-void stop_kill_leftovers(void);
+/* Called by the comparison once a stop was requested: is all of it over? */
+bool stop_is_complete(struct supervisor *supervisor);
+
+/* After the loop: kill and reap children that are nobody's, such as daemons that a predictor started; all but these: 0, or a cortexd
+ * that has taken over. May wait. */
+void stop_kill_leftovers(const pid_t spared[2]);
 
 #endif

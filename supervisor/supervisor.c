@@ -153,6 +153,8 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	if (serving && !supervisor->announced)
 		announce(supervisor);
 	reload_compare(supervisor);
+	upgrade_compare(supervisor);
+	takeover_compare(supervisor);
 	report_changes(supervisor);
 	if (supervisor->stop_level != STOP_NO && stop_is_complete(supervisor))
 		event_base_loopbreak(supervisor->base);
@@ -210,6 +212,8 @@ reap(struct supervisor *supervisor, pid_t pid)
 		child_reaped(slot, status);
 	else if (environment_owns(supervisor->environment, pid))
 		environment_reaped(supervisor->environment, status);
+	else if (upgrade_owns(supervisor, pid))
+		upgrade_reaped(supervisor, status);
 	else
 		log_debug("reaped process %d: a keeper, or an orphan", (int)pid);
 	supervisor_compare_soon(supervisor);
@@ -230,6 +234,9 @@ signal_cb(evutil_socket_t number, UNUSED short what, void *arg)
 		break;
 	case SIGHUP:
 		reload_request(supervisor);
+		break;
+	case SIGUSR2:
+		upgrade_request(supervisor);
 		break;
 	case SIGCHLD:
 		for (;;) {
@@ -254,7 +261,7 @@ libevent_log_cb(int severity, const char *text)
 static int
 make_loop(struct supervisor *supervisor)
 {
-	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
 	sigset_t none;
 
 	event_set_log_callback(libevent_log_cb);
@@ -264,6 +271,7 @@ make_loop(struct supervisor *supervisor)
 	evtimer_assign(&supervisor->compare_event, supervisor->base, compare_cb, supervisor);
 	evtimer_assign(&supervisor->later_event, supervisor->base, compare_cb, supervisor);
 	stop_init(supervisor);
+	upgrade_init(supervisor);
 	for (size_t i = 0; i < N_ELEMENTS(numbers); i++) {
 		struct event *event = &supervisor->signal_events[i];
 
@@ -278,19 +286,31 @@ make_loop(struct supervisor *supervisor)
 	return 0;
 }
 
-/* Our programs lie beside cortexd, or in libexec when installed. The caller frees *ret_path. */
+/* The program that we run; where it was, if it has been replaced meanwhile. The caller frees *ret_path. */
 static int
-find_program(const char *name, char **ret_path, struct error *err)
+find_self(char **ret_path, struct error *err)
 {
-	char self[4096], *path[2];
+	static const char deleted[] = " (deleted)";
+	char self[4096];
 	ssize_t n;
-	int length;
 
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
 		return error_set(err, -errno, "cannot read /proc/self/exe: %s", strerror(errno));
 	self[n] = '\0';
-	length = (int)(strrchr(self, '/') - self);
+	if ((size_t)n > strlen(deleted) && !strcmp(self + n - strlen(deleted), deleted) && access(self, F_OK) < 0)
+		self[(size_t)n - strlen(deleted)] = '\0';
+	*ret_path = xstrdup(self);
+	return 0;
+}
+
+/* Our programs lie beside cortexd, or in libexec when installed. The caller frees *ret_path. */
+static int
+find_program(const char *self, const char *name, char **ret_path, struct error *err)
+{
+	int length = (int)(strrchr(self, '/') - self);
+	char *path[2];
+
 	path[0] = xasprintf("%.*s/%s", length, self, name);
 	path[1] = xasprintf("%.*s/../libexec/cortexd/%s", length, self, name);
 	for (size_t i = 0; i < N_ELEMENTS(path) && !*ret_path; i++)
@@ -335,6 +355,8 @@ make_apis(struct supervisor *supervisor, struct error *err)
 		r = api_new(supervisor, config, &config->apis[i], &api, err);
 		if (r < 0)
 			return r;
+		api->wanted = MAX(api->wanted, takeover_find_wanted(&supervisor->takeover, api->name));
+		api->wanted = MIN(api->wanted, api->settings->compute.max_replicas);
 		api->routed = true;
 		supervisor_add_api(supervisor, api);
 	}
@@ -363,7 +385,8 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 	if (r < 0)
 		return r;
 	supervisor->serving = true;
-	reload_started(supervisor);
+	if (!takeover_is_pending(&supervisor->takeover))
+		reload_started(supervisor);
 	supervisor_compare_soon(supervisor);
 	return 0;
 }
@@ -432,7 +455,11 @@ start(struct supervisor *supervisor, struct error *err)
 	struct error refused;
 	int r;
 
-	r = serve ? inherited_take(&supervisor->inherited, err) : 0;
+	r = serve ? takeover_take(&supervisor->takeover, err) : 0;
+	if (r == 0 && serve)
+		r = inherited_take(&supervisor->inherited, err);
+	if (r == 0)
+		r = find_self(&supervisor->program, err);
 	if (r < 0)
 		return r;
 	raise_descriptor_limit();
@@ -441,7 +468,11 @@ start(struct supervisor *supervisor, struct error *err)
 	r = becomes ? bind_and_become(supervisor, err) : 0;
 	if (r < 0)
 		return r;
-	r = state_dir_lock(supervisor->config->server.state_dir, &supervisor->state_lock, &refused);
+	if (takeover_is_pending(&supervisor->takeover))
+		r = takeover_detach_lock(
+		    &supervisor->takeover, supervisor->config->server.state_dir, &supervisor->state_lock, &refused);
+	else
+		r = state_dir_lock(supervisor->config->server.state_dir, &supervisor->state_lock, &refused);
 	if (r < 0 && serve)
 		return error_set(err, r, "%s", refused.text);
 	supervisor->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -451,9 +482,11 @@ start(struct supervisor *supervisor, struct error *err)
 	if (!serve)
 		return supervisor_find_python(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
 	reload_starting(supervisor);
-	r = find_program("cortexd-replica", &supervisor->replica_program, err);
+	r = takeover_watch(supervisor, err);
 	if (r == 0)
-		r = find_program("cortexd-activator", &supervisor->activator_program, err);
+		r = find_program(supervisor->program, "cortexd-replica", &supervisor->replica_program, err);
+	if (r == 0)
+		r = find_program(supervisor->program, "cortexd-activator", &supervisor->activator_program, err);
 	if (r == 0 && !becomes)
 		r = bind_and_become(supervisor, err);
 	if (r < 0)
@@ -473,6 +506,8 @@ done(struct supervisor *supervisor)
 	}
 	free(supervisor->apis);
 	scale_done(supervisor);
+	upgrade_done(supervisor);
+	takeover_done(&supervisor->takeover);
 	reload_done(supervisor);
 	if (supervisor->activator.kind) {
 		child_done(&supervisor->activator);
@@ -494,6 +529,7 @@ done(struct supervisor *supervisor)
 	}
 	fd_close(&supervisor->reserve_fd);
 	fd_close(&supervisor->state_lock);
+	free(supervisor->program);
 	free(supervisor->replica_program);
 	free(supervisor->activator_program);
 	config_unref(supervisor->config);
@@ -508,18 +544,29 @@ supervisor_run(struct config *config, const struct supervisor_options *options)
 	    .state_lock = -1,
 	    .reserve_fd = -1,
 	    .report = {.notify = {.fd = -1}},
+	    .upgrade = {.socket = -1, .notice = -1, .channel = -1},
 	};
 	struct error err;
+	pid_t spared[2];
+	bool stopped;
 	int exit_code;
 
+	takeover_init(&supervisor.takeover);
 	if (start(&supervisor, &err) < 0) {
 		log_error("%s", err.text);
 		supervisor.exit_code = 1;
 	} else {
 		if (!supervisor.printed)
 			event_base_dispatch(supervisor.base);
-		stop_kill_leftovers();
-		if (supervisor.stop_level != STOP_NO)
+		stopped = supervisor.stop_level != STOP_NO;
+		/* Who has taken over may itself have been replaced since, and be dead. */
+		spared[0] = upgrade_successor(&supervisor);
+		spared[1] = upgrade_has_replaced(&supervisor) ? state_dir_read_pid(supervisor.state_lock) : 0;
+		stop_kill_leftovers(spared);
+		if (stopped && upgrade_successor(&supervisor) != 0)
+			log_info("replaced by process %d after %.2f s", (int)supervisor.upgrade.pid,
+			    (double)(clock_ms() - supervisor.stop_since_ms) / 1000);
+		else if (stopped)
 			log_info("stopped after %.2f s", (double)(clock_ms() - supervisor.stop_since_ms) / 1000);
 		if (supervisor.stop_killed)
 			supervisor.exit_code = 1;

@@ -6,8 +6,8 @@
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
  * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
- * replica.c, template.c and activator.c the kinds of children, reload.c the way to another config, stop.c the way out, report.c what the
- * service manager hears.
+ * replica.c, template.c and activator.c the kinds of children, reload.c the way to another config, upgrade.c and takeover.c the way
+ * to another build, stop.c the way out, report.c what the service manager hears.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -24,6 +24,8 @@
 #include "supervisor/report.h"
 #include "supervisor/scale.h"
 #include "supervisor/slot.h"
+#include "supervisor/takeover.h"
+#include "supervisor/upgrade.h"
 
 enum supervisor_mode {
 	SUPERVISOR_SERVE,
@@ -40,13 +42,14 @@ enum stop_level {
 struct supervisor_options {
 	enum supervisor_mode mode;
 	int64_t stop_timeout_ms; /* how long a drain may take */
+	char **argv;             /* the command line: what replaces this cortexd is started with it */
 };
 
 struct supervisor {
 	struct config *config; /* the last good one */
 	struct supervisor_options options;
 	struct event_base *base;
-	struct event signal_events[4];
+	struct event signal_events[5];
 	size_t n_signal_events;
 	struct event compare_event;
 	struct event later_event;
@@ -56,6 +59,7 @@ struct supervisor {
 
 	int state_lock;
 	int reserve_fd; /* given up when the stop begins, so that the way out never lacks a descriptor */
+	char *program;  /* what we were started from */
 	char *replica_program;
 	char *activator_program;
 	struct board board;
@@ -69,6 +73,8 @@ struct supervisor {
 	struct api **apis;
 	size_t n_apis;
 	struct reload reload;
+	struct upgrade upgrade;
+	struct takeover takeover; /* of the cortexd that was here before; all empty as a rule */
 	struct scale scale;
 
 	struct environment *environment; /* NULL: no requirements.txt */

@@ -91,6 +91,20 @@ def hasty_build():
     return ROOT / folder
 
 
+@pytest.fixture(scope="session")
+def next_build():
+    """The same sources as another version."""
+    folder = BUILD.with_name(f"{BUILD.name}-next").relative_to(ROOT)
+    subprocess.run(
+        ["flock", f"{folder}.lock", "make", "-s", f"B={folder}", "VERSION=9.9.9", "DEVELOPER="],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
+    )
+    return ROOT / folder
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """The log of cortexd stands below a test that failed."""

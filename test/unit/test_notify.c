@@ -177,6 +177,31 @@ remove_folder(UNUSED void **state)
 	return path_remove_all(folder);
 }
 
+/* What one process has read, the next one reads again. */
+static void
+test_the_environment_can_be_handed_on(UNUSED void **state)
+{
+	static const char *const paths[] = {"/run/notify", "@abstract"};
+
+	for (size_t i = 0; i < N_ELEMENTS(paths); i++) {
+		struct notify notify;
+		char *strings[2], expected[64];
+
+		assert_int_equal(setenv("NOTIFY_SOCKET", paths[i], 1), 0);
+		assert_int_equal(setenv("WATCHDOG_USEC", "5000000", 1), 0);
+		notify_init(&notify);
+		assert_null(getenv("NOTIFY_SOCKET"));
+		assert_int_equal(notify_environment(&notify, strings), 2);
+		snprintf(expected, sizeof(expected), "NOTIFY_SOCKET=%s", paths[i]);
+		assert_string_equal(strings[0], expected);
+		assert_string_equal(strings[1], "WATCHDOG_USEC=5000000");
+		free(strings[0]);
+		free(strings[1]);
+		notify_done(&notify);
+		assert_int_equal(notify_environment(&notify, strings), 0);
+	}
+}
+
 int
 main(void)
 {
@@ -184,6 +209,7 @@ main(void)
 	    cmocka_unit_test(test_addresses),
 	    cmocka_unit_test(test_who_is_watched),
 	    cmocka_unit_test(test_messages_arrive_whole_and_the_environment_is_clean),
+	    cmocka_unit_test(test_the_environment_can_be_handed_on),
 	    cmocka_unit_test(test_nobody_and_nonsense),
 	    cmocka_unit_test(test_one_that_does_not_read_holds_nobody_up),
 	};

@@ -183,6 +183,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .env = env,
 	    .n_env = 2,
 	    .n_listeners = 2,
+	    .accepts = true,
 	    .slot = 77,
 	    .timeout_ms = 1500,
 	    .max_body_bytes = 1 << 20,
@@ -213,6 +214,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_string_equal(got.env[0].value, env[0].value);
 	assert_string_equal(got.env[1].name, "EMPTY");
 	assert_int_equal(got.n_listeners, 2);
+	assert_true(got.accepts);
 	assert_int_equal(got.slot, 77);
 	assert_int_equal(got.timeout_ms, 1500);
 	assert_int_equal(got.max_body_bytes, 1 << 20);
@@ -238,6 +240,7 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	    .apis = apis,
 	    .n_apis = 2,
 	    .n_listeners = 3,
+	    .accepts = true,
 	    .stop_timeout_ms = 5000,
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_DEBUG,
@@ -256,6 +259,7 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.apis[0].max_body_bytes, 1 << 20);
 	assert_int_equal(got.apis[0].max_queue_length, 100);
 	assert_int_equal(got.n_listeners, 3);
+	assert_true(got.accepts);
 	assert_int_equal(got.stop_timeout_ms, 5000);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_DEBUG);

@@ -181,6 +181,35 @@ test_a_child_gets_its_descriptors_and_nothing_else(UNUSED void **state)
 }
 
 static void
+test_an_independent_child_outlives_us(UNUSED void **state)
+{
+	char *argv[] = {"whoever", "--child", NULL};
+	int output[2], notice;
+	int fds[] = {-1, -1, STDERR_FILENO};
+	struct spawn_plan plan = {.path = "/proc/self/exe",
+	    .argv = argv,
+	    .envp = environ,
+	    .folder = "/",
+	    .fds = fds,
+	    .n_fds = N_ELEMENTS(fds),
+	    .independent = true};
+	struct error err;
+	char *text;
+	pid_t pid;
+
+	assert_int_equal(pipe2(output, O_CLOEXEC), 0);
+	fds[1] = output[1];
+	assert_int_equal(spawn(&plan, &pid, &notice, &err), 0);
+	close(output[1]);
+	assert_int_equal(wait_for_notice(&notice, plan.path, &err), 0);
+	assert_int_equal(fd_read_all(output[0], 10000, &text, NULL), 0);
+	assert_int_equal(wait_for_child(pid), 0);
+	assert_string_equal(text, "descriptors 0 1 2; group shared; death signal 0; folder /");
+	free(text);
+	close(output[0]);
+}
+
+static void
 test_a_program_that_cannot_be_run_is_named(UNUSED void **state)
 {
 	char *argv[] = {"x", NULL};
@@ -301,6 +330,7 @@ main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_a_child_gets_its_descriptors_and_nothing_else),
+	    cmocka_unit_test(test_an_independent_child_outlives_us),
 	    cmocka_unit_test(test_a_program_that_cannot_be_run_is_named),
 	    cmocka_unit_test(test_a_failing_fork_leaves_nothing_behind),
 	    cmocka_unit_test(test_no_descriptors_left_is_an_error_not_an_end),
