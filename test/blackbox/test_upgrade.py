@@ -590,9 +590,7 @@ def test_the_new_one_is_killed_after_it_has_taken_over(halfway):
     os.kill(new, signal.SIGKILL)
     u.cortexd.wait_log("after it had taken over")
     assert end_prediction(u, connection) == replica
-    u.cortexd.inner = None
-    u.cortexd.base_descriptors = None
-    wait_until(lambda: process_state(old) in (None, "Z"), "the old one ends")
+    u.cortexd.wait_exit()
 
 
 # --- limits, users, containers ----------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ test_an_independent_child_outlives_us(UNUSED void **state)
 	assert_int_equal(wait_for_notice(&notice, plan.path, &err), 0);
 	assert_int_equal(fd_read_all(output[0], 10000, &text, NULL), 0);
 	assert_int_equal(wait_for_child(pid), 0);
-	assert_string_equal(text, "descriptors 0 1 2; group shared; death signal 0; folder /");
+	assert_string_equal(text, "descriptors 0 1 2; group shared; death signal 0; folder /; oom score 0");
 	free(text);
 	close(output[0]);
 }
