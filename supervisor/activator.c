@@ -90,7 +90,7 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 		fds[ACTIVATOR_FD_LISTENER + i] = listeners->all[i]->listener.fd;
 	supervisor->apis_untold = false;
 	supervisor->listeners_untold = has_new_listeners(supervisor);
-	r = child_exec(slot, supervisor->activator_program, fds, n_fds, err);
+	r = child_exec(slot, &supervisor->activator_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
 	return r;

@@ -374,13 +374,14 @@ child_init(struct slot *slot, struct supervisor *supervisor, const struct child_
 }
 
 int
-child_exec(struct slot *slot, const char *program, const int *fds, size_t n_fds, struct error *err)
+child_exec(struct slot *slot, const struct program *program, const int *fds, size_t n_fds, struct error *err)
 {
 	char title[SLOT_NAME_MAX + 32], argv0[TITLE_MAX + 1], oom[16];
 	char *argv[] = {argv0, NULL};
 	int joins[CGROUP_JOINS_MAX], r;
 	const struct spawn_plan plan = {
-	    .path = program,
+	    .path = program->path,
+	    .program = program->fd,
 	    .argv = argv,
 	    .envp = environ,
 	    .oom_score_adj = slot->generation ? oom : NULL,
@@ -395,7 +396,7 @@ child_exec(struct slot *slot, const char *program, const int *fds, size_t n_fds,
 	if (slot->generation)
 		snprintf(oom, sizeof(oom), "%d",
 		    oom_score_adj(slot->generation->api->compute.mem_bytes, oom_machine_bytes(), oom_own_score_adj()));
-	slot->program = program;
+	slot->program = program->path;
 	r = spawn(&plan, &slot->pid, &slot->notice, err);
 	for (size_t i = 0; i < plan.n_joins; i++)
 		fd_close(&joins[i]);

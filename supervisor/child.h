@@ -15,6 +15,8 @@
 #define CHILD_BIRTH_TIMEOUT_MS 30000            /* from being asked for to being there, of one that a template forks */
 #define CHILD_EXIT_GRACE_MS    5000             /* from one signal to the next stronger one */
 
+struct program;
+
 /* What differs from kind to kind. */
 struct child_kind {
 	/* Fork and exec it with this end of its control socket; ours is slot->control. Sets slot->pid and slot->notice, or
@@ -56,7 +58,8 @@ void child_spoke_nonsense(struct slot *slot, const char *what);
 void child_set_patience(struct slot *slot, int64_t ms);
 
 /* For spawn: fork and exec a program of ours with these descriptors (spawn.h); program must outlive the slot. */
-MUSTCHECK int child_exec(struct slot *slot, const char *program, const int *fds, size_t n_fds, struct error *err);
+MUSTCHECK int child_exec(
+    struct slot *slot, const struct program *program, const int *fds, size_t n_fds, struct error *err);
 
 /* Hear now what an unborn process has said: it may be dead already, and nobody else knows whose it is. */
 void child_hear_unborn(struct slot *slot);

@@ -115,7 +115,7 @@ replica_exec(struct slot *slot, enum preload preload, int control, int channel, 
 	fds[REPLICA_FD_CHANNEL] = channel;
 	for (size_t i = 0; i < listeners->n; i++)
 		fds[REPLICA_FD_LISTENER + i] = listeners->all[i]->listener.fd;
-	r = child_exec(slot, supervisor->replica_program, fds, n_fds, err);
+	r = child_exec(slot, &supervisor->replica_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
 	return r;

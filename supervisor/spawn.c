@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -78,12 +80,26 @@ enter_cgroup(const struct spawn_plan *plan)
 	(void)n;
 }
 
+/* The program of the plan: by its path if that is still it, because it is then called by its name (ps, /proc/PID/comm). */
+static void
+exec_program(const struct spawn_plan *plan, int program)
+{
+	struct stat ours, theirs;
+
+	if (program < 0 ||
+	    (stat(plan->path, &theirs) == 0 && fstat(program, &ours) == 0 && ours.st_ino == theirs.st_ino &&
+		ours.st_dev == theirs.st_dev))
+		execve(plan->path, plan->argv, plan->envp);
+	else
+		syscall(SYS_execveat, program, "", plan->argv, plan->envp, AT_EMPTY_PATH);
+}
+
 /* In the child. moved is room for n_fds numbers: sources may lie where targets will be, so all move away first. */
 static __attribute__((noreturn)) void
 run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 {
 	int above = (int)plan->n_fds;
-	int above_notice, null;
+	int above_notice, null, program = -1;
 
 	if (!plan->independent)
 		setpgid(0, 0);
@@ -92,6 +108,11 @@ run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 	if (above_notice < 0)
 		give_up(notice, STEP_SETUP);
 	notice = above_notice;
+	if (plan->program > 0) {
+		program = fcntl(plan->program, F_DUPFD_CLOEXEC, above);
+		if (program < 0)
+			give_up(notice, STEP_SETUP);
+	}
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null < 0)
 		give_up(notice, STEP_SETUP);
@@ -113,7 +134,7 @@ run_child(const struct spawn_plan *plan, int *moved, int notice, pid_t parent)
 			_exit(SPAWN_EXIT_CODE);
 	}
 	reset_signals();
-	execve(plan->path, plan->argv, plan->envp);
+	exec_program(plan, program);
 	give_up(notice, STEP_EXEC);
 }
 

@@ -18,8 +18,15 @@
 
 #define SPAWN_EXIT_CODE 127 /* of a child that could not run its program */
 
+/* A program of ours. */
+struct program {
+	char *path;
+	int fd; /* of the file that was there when we started, O_PATH: ours, whatever an installation has put there since */
+};
+
 struct spawn_plan {
 	const char *path; /* the program */
+	int program; /* a descriptor (O_PATH) of it, in case that something else lies there by now; 0: run what is there */
 	char *const *argv;
 	char *const *envp;
 	const char *folder;        /* working directory, or NULL: the supervisor's */

@@ -304,24 +304,37 @@ find_self(char **ret_path, struct error *err)
 	return 0;
 }
 
-/* Our programs lie beside cortexd, or in libexec when installed. The caller frees *ret_path. */
+/* Our programs lie beside cortexd, or in libexec when installed. program is for program_done in any case. */
 static int
-find_program(const char *self, const char *name, char **ret_path, struct error *err)
+find_program(const char *self, const char *name, struct program *program, struct error *err)
 {
 	int length = (int)(strrchr(self, '/') - self);
 	char *path[2];
+	int r = 0;
 
 	path[0] = xasprintf("%.*s/%s", length, self, name);
 	path[1] = xasprintf("%.*s/../libexec/cortexd/%s", length, self, name);
-	for (size_t i = 0; i < N_ELEMENTS(path) && !*ret_path; i++)
+	for (size_t i = 0; i < N_ELEMENTS(path) && !program->path; i++)
 		if (access(path[i], X_OK) == 0)
-			*ret_path = xstrdup(path[i]);
-	if (!*ret_path)
-		error_set(err, -ENOENT, "cannot find the program %s: neither \"%s\" nor \"%s\" can be run", name,
+			program->path = xstrdup(path[i]);
+	if (!program->path)
+		r = error_set(err, -ENOENT, "cannot find the program %s: neither \"%s\" nor \"%s\" can be run", name,
 		    path[0], path[1]);
+	else
+		program->fd = open(program->path, O_PATH | O_CLOEXEC);
+	if (program->fd < 0)
+		r = error_set(err, -errno, "cannot open \"%s\": %s", program->path, strerror(errno));
 	free(path[0]);
 	free(path[1]);
-	return *ret_path ? 0 : -ENOENT;
+	return r;
+}
+
+static void
+program_done(struct program *program)
+{
+	free(program->path);
+	if (program->fd > 0)
+		close(program->fd);
 }
 
 /* Replicas inherit the limit; many connections need many descriptors. */
@@ -530,8 +543,8 @@ done(struct supervisor *supervisor)
 	fd_close(&supervisor->reserve_fd);
 	fd_close(&supervisor->state_lock);
 	free(supervisor->program);
-	free(supervisor->replica_program);
-	free(supervisor->activator_program);
+	program_done(&supervisor->replica_program);
+	program_done(&supervisor->activator_program);
 	config_unref(supervisor->config);
 }
 

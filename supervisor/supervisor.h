@@ -24,6 +24,7 @@
 #include "supervisor/report.h"
 #include "supervisor/scale.h"
 #include "supervisor/slot.h"
+#include "supervisor/spawn.h"
 #include "supervisor/takeover.h"
 #include "supervisor/upgrade.h"
 
@@ -60,8 +61,8 @@ struct supervisor {
 	int state_lock;
 	int reserve_fd; /* given up when the stop begins, so that the way out never lacks a descriptor */
 	char *program;  /* what we were started from */
-	char *replica_program;
-	char *activator_program;
+	struct program replica_program;
+	struct program activator_program;
 	struct board board;
 	struct cgroups *cgroups; /* for replicas; NULL: there are none */
 	struct slot activator;

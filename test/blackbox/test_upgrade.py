@@ -383,6 +383,26 @@ def test_nobody_speaks_to_the_service_manager_before_it_is_the_main_process(upgr
     manager.socket.close()
 
 
+def test_replicas_are_of_the_old_build_until_then(upgradable, next_build):
+    u = upgradable(replicas=1)
+    for name in ("cortexd-replica", "cortexd-activator"):
+        os.unlink(u.bin / name)
+        (u.bin / name).write_text("of another build, and not even a program")
+        (u.bin / name).chmod(0o755)
+    u.cortexd.expect_error("replica a/0: died .* killed by SIGKILL")
+    u.cortexd.expect_error("activator: died .* killed by SIGKILL")
+    activator = next(pid for pid, title in u.cortexd.family().items() if title.startswith("cortexd: activator"))
+    for pid in (u.cortexd.replicas()[0], activator):
+        size = u.cortexd.log_size()
+        os.kill(pid, signal.SIGKILL)
+        u.cortexd.wait_log("(replica a/0|activator): ready", since=size)
+    assert u.cortexd.post(1).status == 200
+    u.install(next_build)
+    old, _ = u.ask()
+    u.succeed(old, u.find_new())
+    assert u.cortexd.post(1).json() in u.cortexd.wait_ready(1)
+
+
 # --- it does not work -------------------------------------------------------------------------------------------------
 def break_config(u):
     u.cortexd.write({"cortex.yaml": "- kind: nonsense\n"}, u.folder)
