@@ -316,12 +316,12 @@ def test_reload_works_afterwards_and_meanwhile(upgradable, next_build):
 
 def test_the_number_of_replicas_is_kept(upgradable):
     u = upgradable(replicas=1, api="autoscaling: {target_in_flight: 1}")
-    config = (u.folder / "cortex.yaml").read_text().replace("min_replicas: 1", "min_replicas: 3")
+    config = (u.folder / "cortex.yaml").read_text().replace("_replicas: 1", "_replicas: 3")
     u.cortexd.write({"cortex.yaml": config}, u.folder)
     u.cortexd.signal(signal.SIGHUP)
     u.cortexd.wait_replicas(3)
     u.cortexd.wait_log("reload: done")
-    u.cortexd.write({"cortex.yaml": config.replace("min_replicas: 3", "min_replicas: 1, max_replicas: 5, init_replicas: 1")}, u.folder)
+    u.cortexd.write({"cortex.yaml": config.replace("min_replicas: 3, max_replicas: 3", "min_replicas: 1, max_replicas: 5, init_replicas: 1")}, u.folder)
     old, _ = u.ask()
     u.succeed(old, u.find_new())
     assert len(u.cortexd.wait_replicas(3)) == 3
