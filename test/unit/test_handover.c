@@ -77,8 +77,9 @@ test_nonsense_is_refused(UNUSED void **state)
 	    "{\"pid\": 1, \"state_dir\": \"/a\", \"reload_number\": 0, \"listeners\": {}, \"apis\": []}",
 	    "{\"pid\": 1, \"state_dir\": \"/a\", \"reload_number\": 0, \"listeners\": [{\"text\": 1}], \"apis\": []}",
 	    "{\"pid\": 1, \"state_dir\": \"/a\", \"reload_number\": 0, \"listeners\": [], \"apis\": [1]}",
-	    "{\"pid\": 1, \"state_dir\": \"/a\", \"reload_number\": 0, \"listeners\": [], \"apis\": [{\"name\": \"a\", "
-	    "\"wanted\": -1}]}",
+	    ("{\"pid\": 1, \"state_dir\": \"/a\", \"reload_number\": 0, \"listeners\": [], \"apis\": [{\"name\": "
+	     "\"a\", "
+	     "\"wanted\": -1}]}"),
 	};
 	struct handover got;
 	struct error err;
