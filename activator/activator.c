@@ -199,6 +199,15 @@ activator_sweep(struct activator *activator)
 		http_listener_sweep(&activator->listeners[i]);
 }
 
+/* Those that not all ready replicas have are waited for all the time. */
+static void
+arm_new(struct activator *activator)
+{
+	for (int i = 0; activator->accepts && i < activator->n_listeners; i++)
+		if (activator->is_new[i] && http_listener_arm(&activator->listeners[i]) < 0)
+			on_fatal("epoll_ctl", errno, activator);
+}
+
 static void
 make_listeners(struct activator *activator, const int *fds, const bool *is_new, int n)
 {
@@ -214,12 +223,12 @@ make_listeners(struct activator *activator, const int *fds, const bool *is_new, 
 		listener->on_fatal = on_fatal;
 		listener->arg = activator;
 		activator->is_new[i] = is_new && is_new[i];
-		if (activator->is_new[i] && http_listener_arm(listener) < 0)
-			on_fatal("epoll_ctl", errno, activator);
 	}
+	arm_new(activator);
 }
 
-/* For good. What has connected is accepted first, and what follows from its requests must not arm them again. */
+/* For good. What has connected is accepted first, unless it is somebody else's to accept still; and what follows from its requests
+ * must not arm them again. */
 static void
 close_listeners(struct activator *activator)
 {
@@ -229,7 +238,8 @@ close_listeners(struct activator *activator)
 		struct http_listener *listener = &activator->listeners[i];
 
 		http_listener_disarm(listener);
-		http_listener_sweep(listener);
+		if (activator->accepts)
+			http_listener_sweep(listener);
 		evtimer_del(&listener->sweep);
 		fd_close(&listener->fd);
 	}
@@ -271,6 +281,7 @@ static void
 begin_to_accept(struct activator *activator)
 {
 	activator->accepts = true;
+	arm_new(activator);
 	activator_consider_listening(activator);
 }
 

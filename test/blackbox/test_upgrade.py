@@ -84,10 +84,11 @@ class Upgradable:
         """The supervisor that was started last: one that was not there before."""
 
         def is_new(pid):
-            """And no child of one, which is a copy of it until it runs its program."""
+            """And no child of one, which is a copy of it until it runs its program; it has none of its own."""
             parent = process_parent(pid)
             return (
                 pid not in self.known
+                and any(process_parent(child) == pid for child in self.cortexd.family())
                 and self.cortexd.runs_cortexd(pid)
                 and b"CORTEXD_UPGRADE=1" in read_proc(pid, "environ").split(b"\0")
                 and (parent in self.known or not self.cortexd.runs_cortexd(parent))
@@ -414,6 +415,23 @@ def break_init(u):
     u.cortexd.expect_error(r"not taking over: replica a/\d: .*no model")
     u.cortexd.expect_error(r"replica a/\d: .*no model")
     return r"with exit status 1, as it says above"
+
+
+def test_one_that_gives_up_takes_no_client_with_it(upgradable):
+    """Who connects while the old processes are held up is theirs, though the new activator has the same listening socket."""
+    u = upgradable()
+    held = [pid for pid, title in u.cortexd.family().items() if re.match(r"cortexd: (replica|activator) ", title)]
+    u.cortexd.expect_error(f"upgrade: failed: .*{break_init(u)}; this cortexd goes on")
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    with u.cortexd.connect() as client_of_the_old:
+        client_of_the_old.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n1")
+        _, size = u.ask()
+        u.cortexd.wait_log("upgrade: failed", since=size)
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
+        assert client_of_the_old.answer().status == 200
+    (u.folder / ".init.fails").unlink()
 
 
 def break_program(u):
