@@ -4,6 +4,9 @@
  * Ways to a drain: a DRAIN record, the end of the control socket (the supervisor is gone), SIGTERM. Each means: take no
  * new connection, answer what has arrived, give the connections to the activator, exit 0. A replica that is alone, or was
  * told by signal, sets an alarm too: it must not live for ever behind a prediction that never ends.
+ *
+ * One file, though it is long, because it is one loop: predicting, being claimed, accepting and draining are steps of the same turn and
+ * read and set the same few fields. What can be told apart from it is in turn.c, link.c, moving.c, children.c and recycle.c.
  */
 #include "replica/server.h"
 

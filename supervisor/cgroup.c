@@ -120,7 +120,7 @@ unescape(char *text)
 	for (; *text; to++) {
 		unsigned value;
 
-		if (*text == '\\' && sscanf(text + 1, "%3o", &value) == 1 && value < 256) {
+		if (*text == '\\' && strnlen(text, 4) == 4 && sscanf(text + 1, "%3o", &value) == 1 && value < 256) {
 			*to = (char)value;
 			text += 4;
 		} else {

@@ -16,7 +16,8 @@
 
 #define FILES_MAX     20000
 #define DEPTH_MAX     16
-#define CODE_FILE_MAX (4 << 20) /* bytes; a longer one is looked at like those that are not code */
+#define CODE_FILE_MAX (4 << 20)  /* bytes; a longer one is looked at like those that are not code */
+#define CODE_MAX      (64 << 20) /* of all of them, in a folder; what comes after is looked at like that, too */
 
 /* ---- files ---- */
 
@@ -25,7 +26,8 @@ struct walk {
 	const char *state_dir;
 	const char *folder; /* the project's */
 	const char *config; /* path of cortex.yaml */
-	unsigned n_files;
+	unsigned n_files;   /* and folders */
+	size_t n_code;      /* bytes that were read */
 };
 
 static void
@@ -59,9 +61,10 @@ add_file(struct walk *walk, int folder, const char *name, const struct stat *st)
 
 	walk->n_files++;
 	add_text(&walk->hash, name);
-	if (ends_with(name, ".py"))
+	if (ends_with(name, ".py") && walk->n_code < CODE_MAX)
 		fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd >= 0 && fd_read_all(fd, CODE_FILE_MAX, &text, &length) == 0) {
+		walk->n_code += length;
 		add_number(&walk->hash, (int64_t)length);
 		sha256_add(&walk->hash, text, length);
 	} else {
@@ -118,6 +121,7 @@ add_folder(struct walk *walk, const char *path, int depth)
 				if (!is_compared_elsewhere(walk, path, name))
 					add_file(walk, folder, name, &st);
 			} else if (S_ISDIR(st.st_mode) && strcmp(inner, walk->state_dir) != 0) {
+				walk->n_files++;
 				add_text(&walk->hash, name);
 				add_folder(walk, inner, depth + 1);
 			}

@@ -131,17 +131,20 @@ scale_unequip(struct slot *slot)
 
 /* ---- load ---- */
 
+/* As the settings are, but for the CPU request, which is that of the code that runs: a reload may have changed it, and its code not
+ * work. */
 static struct autoscale_policy
-policy_of(const struct api_config *settings)
+policy_of(const struct api *api)
 {
-	const struct compute_config *compute = &settings->compute;
-	const struct autoscaling_config *autoscaling = &settings->autoscaling;
+	const struct compute_config *compute = &api->settings->compute;
+	const struct autoscaling_config *autoscaling = &api->settings->autoscaling;
+	const struct compute_config *running = api->generation ? &api->generation->api->compute : compute;
 
 	return (struct autoscale_policy){
 	    .min_replicas = compute->min_replicas,
 	    .max_replicas = compute->max_replicas,
 	    .target_cpu_percent = compute->target_cpu_utilization,
-	    .cpu_millicpu = compute->cpu_millicpu,
+	    .cpu_millicpu = running->cpu_millicpu,
 	    .tolerance_permille = autoscaling->tolerance_percent * 10,
 	    .window_ms = autoscaling->window_ms,
 	    .downscale_stabilization_ms = autoscaling->downscale_stabilization_ms,
@@ -153,7 +156,7 @@ policy_of(const struct api_config *settings)
 void
 scale_add_api(struct api *api)
 {
-	const struct autoscale_policy policy = policy_of(api->settings);
+	const struct autoscale_policy policy = policy_of(api);
 
 	autoscaler_init(&api->autoscaler, &policy, clock_ms());
 }
@@ -168,11 +171,6 @@ void
 scale_set_config(struct supervisor *supervisor)
 {
 	host_capacity(&supervisor->config->server.capacity, &supervisor->scale.host);
-	for (size_t i = 0; i < supervisor->n_apis; i++) {
-		const struct autoscale_policy policy = policy_of(supervisor->apis[i]->settings);
-
-		autoscaler_set_policy(&supervisor->apis[i]->autoscaler, &policy);
-	}
 }
 
 /* All replica processes that there are, as roots. */
@@ -222,10 +220,13 @@ feed(const struct supervisor *supervisor, struct api *api, int64_t now_ms)
 static void
 decide(struct api *api, int64_t now_ms)
 {
+	const struct autoscale_policy policy = policy_of(api);
 	const struct autoscale_decision *told;
 	char reason[AUTOSCALE_REASON_MAX];
-	int wanted = autoscaler_decide(&api->autoscaler, now_ms, api->wanted, &told);
+	int wanted;
 
+	autoscaler_set_policy(&api->autoscaler, &policy);
+	wanted = autoscaler_decide(&api->autoscaler, now_ms, api->wanted, &told);
 	if (told) {
 		autoscale_reason(told, reason);
 		log_info("api \"%s\": %s", api->name, reason);

@@ -32,7 +32,7 @@ struct scale {
 MUSTCHECK int scale_init(struct supervisor *supervisor, struct error *err);
 void scale_done(struct supervisor *supervisor);
 
-/* The config is another one: its server.capacity counts, and each api's policy. */
+/* The config is another one: its server.capacity counts. */
 void scale_set_config(struct supervisor *supervisor);
 
 /* For a new api, and one that ends. */

@@ -217,10 +217,14 @@ find_failed(const struct supervisor *supervisor)
 
 	if (supervisor->activator.deaths > 0)
 		return &supervisor->activator;
-	for (size_t i = 0; i < supervisor->n_apis; i++)
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->templates, in_api)
+			if (slot->deaths > 0)
+				return slot;
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
 			if (slot->deaths > 0)
 				return slot;
+	}
 	return NULL;
 }
 

@@ -94,6 +94,22 @@ def test_replicas_follow_the_requests_in_flight(start, hasty_build):
     cortexd.wait_replicas(1)
 
 
+@pytest.mark.alone
+def test_replicas_are_measured_by_what_they_have_asked_for(start, hasty_build):
+    """A reload with a larger request and code that does not work leaves the old replicas, and their request."""
+    api = API.format(max=4, cpu="50m", more="")
+    cortexd = start({"predictor.py": WORK, "cortex.yaml": config(("a", api))}, binary=hasty_build / "bin" / "cortexd")
+    cortexd.expect_any_error()
+    larger = config(("a", api.replace("50m", "1900m"))).replace("@PORT@", str(cortexd.port))
+    cortexd.write({"predictor.py": "1 / 0\n", "cortex.yaml": larger}, cortexd.folder)
+    cortexd.signal(1)
+    cortexd.wait_log("reload: failed")
+    cortexd.write({"predictor.py": WORK}, cortexd.folder)
+    with Load(cortexd, {"burn": 0.005}, 4):
+        cortexd.wait_log(r'api "a": cpu \d+% of the request over \d ready replica.*, target 80%: \d -> 4')
+    cortexd.wait_ready(4)
+
+
 def test_a_replica_that_is_busy_is_not_taken_while_another_one_is_idle(start, hasty_build):
     api = API.format(max=3, cpu="100m", more="").replace("min_replicas: 1", "min_replicas: 1, init_replicas: 3")
     cortexd = start({"predictor.py": WORK, "cortex.yaml": config(("a", api))}, binary=hasty_build / "bin" / "cortexd", replicas=3)

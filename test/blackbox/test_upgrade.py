@@ -434,6 +434,30 @@ def test_one_that_gives_up_takes_no_client_with_it(upgradable):
     (u.folder / ".init.fails").unlink()
 
 
+@pytest.mark.parametrize("preload", ["module", "init"])
+def test_replicas_that_a_template_forks(upgradable, next_build, preload):
+    u = upgradable(api=f"preload: {preload}")
+    u.install(next_build)
+    with Load(u.cortexd) as load:
+        load.wait_more()
+        u.upgrade()
+        load.wait_more()
+    assert not load.failures
+
+
+def test_a_template_that_does_not_load_ends_the_attempt(upgradable):
+    u = upgradable(api="preload: init")
+    replicas = u.cortexd.replicas()
+    (u.folder / ".init.fails").touch()
+    u.cortexd.expect_error(r"not taking over: template a: .*no model")
+    u.cortexd.expect_error(r"template a: .*no model")
+    u.cortexd.expect_error("upgrade: failed: .*with exit status 1, as it says above; this cortexd goes on")
+    _, size = u.ask()
+    u.cortexd.wait_log("upgrade: failed", since=size)
+    assert u.cortexd.replicas() == replicas and u.cortexd.post(1).status == 200
+    (u.folder / ".init.fails").unlink()
+
+
 def break_program(u):
     os.unlink(u.bin / "cortexd")
     (u.bin / "cortexd").write_text("no program")

@@ -2,7 +2,8 @@
  * test_config - cortex.yaml in, struct config or the complete list of errors out.
  *
  * configs/bad/ holds most of what may be wrong, a file per rule with the messages it must give in its first lines; this
- * file holds what needs a folder of its own, and what must be right. It runs in the repository root.
+ * file holds what needs a folder of its own, and what must be right. It runs in the repository root. One long file, because it is one
+ * question, asked of each key.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -74,7 +74,7 @@ test_gpus_are_known_by_their_devices(UNUSED void **state)
 	static const char *const gpus[] = {
 	    "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/kfd", "/dev/dri/renderD128"};
 	static const char *const others[] = {
-	    "/dev/null", "/dev/urandom", "/home/dev/nvidia0", "/srv/model.bin", "anon_inode:[eventfd]"};
+	    "/dev/null", "/dev/urandom", "/srv/dev/nvidia0", "/srv/model.bin", "anon_inode:[eventfd]"};
 
 	for (size_t i = 0; i < N_ELEMENTS(gpus); i++)
 		assert_string_equal(forkable_judge(gpus[i]), "it uses a gpu");

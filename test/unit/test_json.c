@@ -16,6 +16,24 @@
 
 static struct json_decoder decoder;
 static struct json_encoder encoder;
+static bool no_memory; /* for cortexd's own code; Python has its own */
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *
+__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_realloc(void *p, size_t size)
+{
+	return no_memory ? NULL : __real_realloc(p, size);
+}
 
 static int
 set_up(void **state UNUSED)
@@ -437,10 +455,40 @@ refuses_deep_values_even_when_the_predictor_raised_the_limit(void **state UNUSED
 	Py_SetRecursionLimit(1000);
 }
 
+static void
+does_without_memory(void **state UNUSED)
+{
+	static const char *const documents[] = {"[1, [2, {\"a\": [3]}]]", "{\"a\": \"\\n\"}", "[\"x\", [\"\\u0041\"]]"};
+	PyObject *value = test_eval("[{'a': 'x' * 5000}, 1.5]", NULL), *got = NULL, *text, *shown;
+
+	for (size_t i = 0; i < N_ELEMENTS(documents); i++) {
+		json_decoder_done(&decoder);
+		assert_int_equal(json_decoder_init(&decoder), 0);
+		no_memory = true;
+		assert_int_equal(json_decode(&decoder, documents[i], strlen(documents[i]), &got), -ENOMEM);
+		no_memory = false;
+		assert_null(got);
+		assert_null(PyErr_Occurred());
+		check_decode(documents[i], strlen(documents[i]));
+	}
+	/* The standard library writes what we cannot. */
+	json_encoder_done(&encoder);
+	assert_int_equal(json_encoder_init(&encoder), 0);
+	no_memory = true;
+	text = encoded(value);
+	no_memory = false;
+	shown = encoded(value);
+	assert_int_equal(PyUnicode_Compare(text, shown), 0);
+	Py_DECREF(shown);
+	Py_DECREF(text);
+	Py_DECREF(value);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(does_without_memory),
 	    cmocka_unit_test(decodes_as_the_standard_library_does),
 	    cmocka_unit_test(refuses_what_the_standard_library_refuses),
 	    cmocka_unit_test(decodes_strings),

@@ -2,7 +2,8 @@
  * Usage: real processes burn CPU time by their own clock, say how much it was, and stop; the samples must say the same.
  *
  * This test is the supervisor: a subreaper, the parent of the roots. A process that is to be found by its mark is this test
- * itself, run again, because the environment that the kernel shows is that of the last exec.
+ * itself, run again, because the environment that the kernel shows is that of the last exec. One long file, because all tests
+ * need the same processes, which do as they are told.
  */
 #include <setjmp.h>
 #include <stdarg.h>
