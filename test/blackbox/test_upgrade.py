@@ -631,8 +631,10 @@ def test_both_are_told_to_stop_while_the_old_one_drains(halfway):
 
 
 def test_the_new_activator_is_killed_while_the_old_one_drains(halfway):
+    """With it goes the channel that the clients come by, once it has that."""
     u, old, new, connection, replica = halfway
     u.cortexd.expect_error("activator: died after .* killed by SIGKILL")
+    wait_until(lambda: connections(new) == 1, "it expects the client")
     activator = next(pid for pid, title in u.cortexd.family().items() if process_parent(pid) == new and title.startswith("cortexd: activator"))
     size = u.cortexd.log_size()
     os.kill(activator, signal.SIGKILL)
