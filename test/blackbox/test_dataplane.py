@@ -606,8 +606,10 @@ def limit_descriptors(cortexd, number):
 
 
 def assert_connections_leave_a_long_prediction(cortexd, gate, name):
-    """What waits for the replica is counted as waiting only when it is the activator that has it."""
+    """What waits for the replica is counted as waiting only when it is the activator that has it. The replica has its channel
+    when a request that it sends there is answered: while it has none, its clients wait for its prediction."""
     with cortexd.connect() as other, Scoreboard(cortexd.pid) as board:
+        assert other.request("GET", "/elsewhere").status == 404
         assert other.post("/d/a", 0).status == 200
         running = gate.start(name)
         other.send(post(0))
