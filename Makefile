@@ -39,6 +39,7 @@ endif
 EVENT_LIBS    := $(shell pkg-config --libs libevent_core 2>/dev/null)
 YAML_LIBS     := $(shell pkg-config --libs yaml-0.1 2>/dev/null)
 JANSSON_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
+CURL_LIBS     := $(shell pkg-config --libs libcurl libcrypto expat 2>/dev/null)
 CMOCKA_LIBS   := $(shell pkg-config --libs cmocka 2>/dev/null)
 LLHTTP_C      := /usr/share/llhttp
 LLHTTP_CFLAGS := -isystem /usr/share/include -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
@@ -61,7 +62,7 @@ endif
 CFLAGS_ALL += $(CFLAGS)
 
 # --- what is built -----------------------------------------------------------------------------------------------------
-PROGRAMS   := cortexd cortexd-replica cortexd-activator
+PROGRAMS   := cortexd cortexd-replica cortexd-activator cortexd-fetch
 UNIT_TESTS := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZERS	   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 
@@ -72,8 +73,9 @@ HTTP_A	   := $(B)/lib/http.a
 SUPERVISOR_A := $(B)/lib/supervisor.a
 REPLICA_A  := $(B)/lib/replica.a
 ACTIVATOR_A := $(B)/lib/activator.a
+FETCH_A	   := $(B)/lib/fetch.a
 LLHTTP_O   := $(patsubst %,$(B)/obj/llhttp/%.o,llhttp api http)
-ALL_LIBS   := $(PYTHON_LIBS) $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+ALL_LIBS   := $(PYTHON_LIBS) $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
 
 .DELETE_ON_ERROR:
 .PHONY: all
@@ -91,11 +93,16 @@ $(BIN)/cortexd-activator: $(B)/obj/activator/main.o $(ACTIVATOR_A) $(HTTP_A) $(C
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(JANSSON_LIBS)
 
+$(BIN)/cortexd-fetch: $(B)/obj/fetch/main.o $(FETCH_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(JANSSON_LIBS)
+
 $(COMMON_A): $(call objects,common)
 $(HTTP_A): $(call objects,http) $(LLHTTP_O)
 $(SUPERVISOR_A): $(call objects,supervisor)
 $(REPLICA_A): $(call objects,replica)
 $(ACTIVATOR_A): $(call objects,activator)
+$(FETCH_A): $(call objects,fetch)
 $(B)/lib/%.a:
 	@mkdir -p $(@D)
 	@rm -f $@

@@ -12,10 +12,10 @@ NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
 VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
-FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
+FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] fetch/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
-$(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
+$(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(FETCH_A) $(HTTP_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
@@ -28,7 +28,7 @@ check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for
 	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"
 
 # A test marked `once` does not depend on how cortexd was built, or measures it: it runs in the release flavour alone.
-check-blackbox: all $(TEST_VENV)/ready ## black-box tests; K=reload for those that match
+check-blackbox: all $(TEST_VENV)/ready $(if $(K),,s3-server) ## black-box tests; K=reload for those that match
 	$(BLACKBOX) -n $(JOBS) -m 'not alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 	$(BLACKBOX) -m 'alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 
@@ -49,6 +49,18 @@ chaos: all ## many clients, random kills or reloads, every answer checked: TIME=
 
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
 	test/model/run
+
+# An S3 server that checks signatures, from its source: three minutes of two cores, once. Nothing of it is part of cortexd.
+S3_SERVER  := build/s3-server/versitygw
+S3_SERVER_VERSION := v1.8.0
+.PHONY: s3-server
+s3-server: ## the S3 server of the tests (needs go)
+	@mkdir -p build/s3-server
+	@flock build/s3-server/lock $(MAKE) --no-print-directory $(S3_SERVER)
+
+$(S3_SERVER):
+	@command -v go >/dev/null || { echo "the S3 server of the tests is built with go 1.26 or newer, which is not here"; exit 1; }
+	GOBIN=$(CURDIR)/$(@D) CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' github.com/versity/versitygw/cmd/versitygw@$(S3_SERVER_VERSION)
 
 # The tests' own Python packages, made by the interpreter that cortexd embeds.
 $(TEST_VENV)/ready: test/requirements.txt
@@ -71,7 +83,7 @@ $(B)/test/sim_%: $(B)/obj/test/sim/%.o $(SUPERVISOR_A) $(COMMON_A)
 fuzz-build:
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$(FUZZ_B) $(FUZZ_BIN)
 
-$(FUZZ_B)/test/fuzz_%: $(FUZZ_B)/obj/test/fuzz/fuzz_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTTP_A) $(COMMON_A)
+$(FUZZ_B)/test/fuzz_%: $(FUZZ_B)/obj/test/fuzz/fuzz_%.o $(SUPERVISOR_A) $(REPLICA_A) $(FETCH_A) $(HTTP_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(ALL_LIBS)
 
@@ -99,7 +111,7 @@ format: ## bring the C files into the form that lint asks for
 
 coverage: ## line coverage of unit and black-box tests, as text and in build/coverage/index.html (needs gcovr)
 	$(MAKE) COVERAGE=1 check-unit check-blackbox
-	gcovr --root . --filter '(common|http|supervisor|replica|activator)/' --html-details build/coverage/index.html \
+	gcovr --root . --filter '(common|http|supervisor|replica|activator|fetch)/' --html-details build/coverage/index.html \
 		--txt - build/coverage/obj
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------

@@ -140,10 +140,8 @@ def idle_times(predictions, begin, end):
         yield last, end
 
 
-@pytest.mark.parametrize("clients", [3, 16, 64])
-def test_no_request_waits_while_a_replica_is_idle(start, clients):
-    size = REPLICAS * PER_REPLICA * RECORD.size
-    cortexd = start({"predictor.py": PREDICTOR, "recorder": b"\0" * size}, replicas=REPLICAS, server="log: {level: warning}")
+def measure_waiting(cortexd, clients):
+    """(number of requests, how many of them waited beside an idle replica because this machine was busy)"""
     asked = {}
     rng = random.Random(clients)
 
@@ -155,10 +153,8 @@ def test_no_request_waits_while_a_replica_is_idle(start, clients):
     with Metronomes() as metronomes:
         asyncio.run(run())
     with open(cortexd.folder / "recorder", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
-        by_replica = [
-            [p for p in RECORD.iter_unpack(memory[i * size // REPLICAS : (i + 1) * size // REPLICAS]) if p[0]]
-            for i in range(REPLICAS)
-        ]
+        size = len(memory) // REPLICAS
+        by_replica = [[p for p in RECORD.iter_unpack(memory[i * size : (i + 1) * size]) if p[0]] for i in range(REPLICAS)]
     done = {number: begin for predictions in by_replica for number, begin, _ in predictions}
     assert set(done) == set(asked) and sum(map(len, by_replica)) == len(asked)  # each once
     for predictions in by_replica:  # one at a time
@@ -179,8 +175,24 @@ def test_no_request_waits_while_a_replica_is_idle(start, clients):
             else:
                 excused += 1
     assert not wronged, f"{len(wronged)} of {len(asked)} requests, (number, ms): {wronged[:10]}"
-    assert len(asked) > 1000 and excused < len(asked) / 100
     assert os.path.exists(cortexd.folder / f"slot{REPLICAS - 1}")
+    return len(asked), excused
+
+
+@pytest.mark.parametrize("clients", [3, 16, 64])
+def test_no_request_waits_while_a_replica_is_idle(start, clients):
+    """Says something only when this machine was ours: measured again when more than one request in a hundred had to be excused."""
+    for _ in range(5):
+        files = {"predictor.py": PREDICTOR, "recorder": b"\0" * (REPLICAS * PER_REPLICA * RECORD.size)}
+        cortexd = start(files, replicas=REPLICAS, server="log: {level: warning}")
+        asked, excused = measure_waiting(cortexd, clients)
+        assert asked > 1000
+        if excused < asked / 100:
+            return
+        cortexd.stop()
+        for place in cortexd.folder.glob("slot*"):
+            place.unlink()
+    pytest.fail("this machine was never quiet enough to tell")
 
 
 SLEEPER = """\
