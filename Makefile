@@ -119,7 +119,7 @@ $(B)/obj/llhttp/%.o: $(LLHTTP_C)/%.c
 # Only the files of replica/ see Python.h; its headers do not pass our warnings.
 $(B)/obj/replica/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
 $(B)/obj/test/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
-$(B)/obj/replica/support.o: replica/support.py
+$(B)/obj/replica/support.o: replica/support.py $(wildcard replica/handlers/*.py)
 $(B)/obj/replica/decimal.o: $(B)/include/replica/powers_of_ten.inc
 $(B)/obj/replica/decimal.o: CFLAGS_FILE = -I$(B)/include
 $(B)/include/replica/powers_of_ten.inc: replica/powers_of_ten.py

@@ -120,7 +120,7 @@ apis_apply(struct activator *activator, struct activator_start *start)
 		struct api *api = activator->apis[i];
 
 		if (api && api->listed && api->config.routed)
-			http_routes_add(&activator->routes, api->config.endpoint, i);
+			http_routes_add(&activator->routes, api->config.endpoint, i, api->config.describes);
 		else if (api)
 			api->config.routed = false;
 	}

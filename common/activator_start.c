@@ -20,9 +20,10 @@ activator_start_encode(const struct activator_start *start)
 		const struct activator_api *api = &start->apis[i];
 
 		json_array_append_new(apis,
-		    json_pack("{si ss ss sb sI sI si}", "number", (int)api->number, "name", api->name, "endpoint",
-			api->endpoint, "routed", (int)api->routed, "timeout_ms", (json_int_t)api->timeout_ms,
-			"max_body_bytes", (json_int_t)api->max_body_bytes, "max_queue_length", api->max_queue_length));
+		    json_pack("{si ss ss sb sb sI sI si}", "number", (int)api->number, "name", api->name, "endpoint",
+			api->endpoint, "routed", (int)api->routed, "describes", (int)api->describes, "timeout_ms",
+			(json_int_t)api->timeout_ms, "max_body_bytes", (json_int_t)api->max_body_bytes,
+			"max_queue_length", api->max_queue_length));
 	}
 	root = json_pack("{so si sb sI ss ss}", "apis", apis, "n_listeners", start->n_listeners, "accepts",
 	    (int)start->accepts, "stop_timeout_ms", (json_int_t)start->stop_timeout_ms, "log_format",
@@ -40,17 +41,18 @@ decode_api(json_t *object, struct activator_api *ret_api, struct error *err)
 	json_int_t timeout, max_body;
 	const char *name, *endpoint;
 	json_error_t json_error;
-	int number, routed;
+	int number, routed, describes;
 
-	if (json_unpack_ex(object, &json_error, JSON_STRICT, "{si ss ss sb sI sI si}", "number", &number, "name", &name,
-		"endpoint", &endpoint, "routed", &routed, "timeout_ms", &timeout, "max_body_bytes", &max_body,
-		"max_queue_length", &ret_api->max_queue_length) < 0)
+	if (json_unpack_ex(object, &json_error, JSON_STRICT, "{si ss ss sb sb sI sI si}", "number", &number, "name",
+		&name, "endpoint", &endpoint, "routed", &routed, "describes", &describes, "timeout_ms", &timeout,
+		"max_body_bytes", &max_body, "max_queue_length", &ret_api->max_queue_length) < 0)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
 	if (number < 0 || number >= SCOREBOARD_APIS_MAX || timeout < 1 || max_body < 1 ||
 	    ret_api->max_queue_length < 0 || *endpoint != '/')
 		return error_set(err, -EBADMSG, "start record: a value is out of range");
 	ret_api->number = (uint32_t)number;
 	ret_api->routed = routed;
+	ret_api->describes = describes;
 	ret_api->timeout_ms = timeout;
 	ret_api->max_body_bytes = max_body;
 	ret_api->name = xstrdup(name);

@@ -25,6 +25,7 @@ struct activator_api {
 	char *name;
 	char *endpoint; /* canonical */
 	bool routed;    /* requests find it. False: its replicas are still to come, or on their way out */
+	bool describes; /* its replicas answer GET, too */
 	int64_t timeout_ms;
 	int64_t max_body_bytes;
 	int max_queue_length;

@@ -383,12 +383,13 @@ read_text(struct config_reader *reader, const char *text, size_t length)
 	document_free(document);
 }
 
-int
-config_parse(
-    const char *path, const char *text, size_t length, struct config **ret_config, struct config_errors *ret_errors)
+static int
+parse(const char *path, const char *text, size_t length, bool models_may_lack, struct config **ret_config,
+    struct config_errors *ret_errors)
 {
 	struct config *config = xcalloc(1, sizeof(*config));
-	struct config_reader reader = {.config = config, .mark = {1, 1}, .metadata_room = CONFIG_METADATA_MAX};
+	struct config_reader reader = {
+	    .config = config, .mark = {1, 1}, .metadata_room = CONFIG_METADATA_MAX, .models_may_lack = models_may_lack};
 	int r;
 
 	memset(ret_errors, 0, sizeof(*ret_errors));
@@ -412,11 +413,18 @@ config_parse(
 		r = -EINVAL;
 		goto out;
 	}
-	ASSERT(config->n_apis > 0 && config->apis[0].endpoint && config->apis[0].predictor.path);
+	ASSERT(config->n_apis > 0 && config->apis[0].endpoint);
 	*ret_config = take_ptr(&config);
 out:
 	config_unref(config);
 	return r;
+}
+
+int
+config_parse(
+    const char *path, const char *text, size_t length, struct config **ret_config, struct config_errors *ret_errors)
+{
+	return parse(path, text, length, false, ret_config, ret_errors);
 }
 
 static MUSTCHECK int
@@ -440,8 +448,8 @@ read_file(const char *path, char **ret_text, size_t *ret_length)
 	return r;
 }
 
-int
-config_load(const char *path, struct config **ret_config, struct config_errors *ret_errors)
+static int
+load(const char *path, bool models_may_lack, struct config **ret_config, struct config_errors *ret_errors)
 {
 	char *text = NULL;
 	size_t length;
@@ -458,9 +466,21 @@ config_load(const char *path, struct config **ret_config, struct config_errors *
 	else if (r < 0)
 		config_errors_set(ret_errors, path, strerror(-r));
 	else
-		r = config_parse(path, text, length, ret_config, ret_errors);
+		r = parse(path, text, length, models_may_lack, ret_config, ret_errors);
 	free(text);
 	return r;
+}
+
+int
+config_load(const char *path, struct config **ret_config, struct config_errors *ret_errors)
+{
+	return load(path, false, ret_config, ret_errors);
+}
+
+int
+config_load_to_prepare(const char *path, struct config **ret_config, struct config_errors *ret_errors)
+{
+	return load(path, true, ret_config, ret_errors);
 }
 
 struct config *

@@ -52,9 +52,12 @@ struct server_config {
 	struct capacity_config capacity;
 };
 
+/* What an api is made of, whatever its kind. */
 struct predictor_config {
-	char *path;        /* relative to the project folder, checked to be a file inside it */
-	char *python_path; /* absolute folder, or NULL */
+	char *path;  /* the user's file, relative to the project folder, checked to be a file inside it; NULL: none */
+	char *model; /* s3://, https:// or http:// as written, or the absolute path of what is there; NULL: none */
+	char *signature_key; /* of a TensorFlow model, or NULL */
+	char *python_path;   /* absolute folder, or NULL */
 	char *
 	    metadata_json; /* JSON text of a map; "{}" when absent. Numbers as written: NaN, Infinity, integers of any size */
 	struct env_var *env;
@@ -102,7 +105,8 @@ struct recycle_config {
 struct api_config {
 	char *name;
 	char *endpoint; /* canonical: leading slash, none at the end */
-	struct predictor_config predictor;
+	enum api_kind kind;
+	struct predictor_config predictor; /* of any kind */
 	struct compute_config compute;
 	struct autoscaling_config autoscaling;
 	struct update_strategy_config update_strategy;
@@ -135,9 +139,15 @@ struct config_errors {
  * config_errors_done; it is initialised in either case). Never exits, never logs. */
 MUSTCHECK int config_load(const char *path, struct config **ret_config, struct config_errors *ret_errors);
 
-/* The same from text already read; path is used for messages and to find the project folder. For tests and fuzzing. */
+/* The same for a project that is being made: a model on this machine need not be there yet. */
+MUSTCHECK int config_load_to_prepare(const char *path, struct config **ret_config, struct config_errors *ret_errors);
+
+/* As config_load, from text already read; path is used for messages and to find the project folder. For tests and fuzzing. */
 MUSTCHECK int config_parse(
     const char *path, const char *text, size_t length, struct config **ret_config, struct config_errors *ret_errors);
+
+/* Is it to be fetched from somewhere, and not a path? */
+bool config_model_is_remote(const char *model);
 
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */

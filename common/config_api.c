@@ -27,17 +27,75 @@ read_folder(struct config_reader *reader, UNUSED const struct config_key *key, c
 	return config_find_path(reader, value, CONFIG_FOLDER, NULL, field);
 }
 
+/* What follows the scheme of an address, or NULL. */
+static const char *
+skip_scheme(const char *text)
+{
+	static const char *const schemes[] = {"s3://", "https://", "http://"};
+
+	for (size_t i = 0; i < N_ELEMENTS(schemes); i++)
+		if (strncmp(text, schemes[i], strlen(schemes[i])) == 0)
+			return text + strlen(schemes[i]);
+	return NULL;
+}
+
+bool
+config_model_is_remote(const char *model)
+{
+	return skip_scheme(model) != NULL;
+}
+
+/* HOST/PATH, neither of them empty. */
 static bool
-read_model(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+read_address(struct config_reader *reader, const struct config_key *key, const struct node *value, const char *rest)
+{
+	const char *slash = strchr(rest, '/');
+
+	for (const char *at = rest; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f || (*at == ' ' && *value->text == 'h')) {
+			config_error(reader, "%s has a blank or a control character in it",
+			    config_show(value->text, value->length).text);
+			return false;
+		}
+	if (!slash || slash == rest || !slash[1] || (*value->text == 'h' && *rest == ':'))
+		return config_wrong_type(reader, value, key->allowed);
+	if (memchr(rest, '@', (size_t)(slash - rest))) {
+		config_error(
+		    reader, "has a user name or a password in it, which would be shown in messages; remove it");
+		return false;
+	}
+	return true;
+}
+
+static bool
+read_model_of_kind(struct config_reader *reader, const struct config_key *key, const struct node *value,
+    enum config_path_kind kind, char **ret_model)
 {
 	const char *text = config_text(reader, value, key->allowed), *rest;
 
 	if (!text)
 		return false;
-	rest = strncmp(text, "s3://", 5) == 0 ? strchr(text + 5, '/') : NULL;
-	if (!rest || rest == text + 5 || !rest[1])
+	if (!strstr(text, "://"))
+		return config_find_model(reader, value, kind, ret_model);
+	rest = skip_scheme(text);
+	if (!rest)
 		return config_wrong_type(reader, value, key->allowed);
+	if (!read_address(reader, key, value, rest))
+		return false;
+	*ret_model = xstrdup(text);
 	return true;
+}
+
+static bool
+read_model(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	return read_model_of_kind(reader, key, value, CONFIG_FILE_OR_FOLDER, field);
+}
+
+static bool
+read_model_file(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	return read_model_of_kind(reader, key, value, CONFIG_FILE, field);
 }
 
 static bool
@@ -85,7 +143,20 @@ read_env(struct config_reader *reader, const struct config_key *key, const struc
 	return valid;
 }
 
-#define MODEL_ALLOWED "s3://bucket/key"
+#define MODEL_ALLOWED "s3://bucket/key, https://host/path or the path of a file or folder"
+
+#define SHARED_KEYS                                                                                  \
+	{.name = "python_path",                                                                      \
+	    .read = read_folder,                                                                     \
+	    .offset = offsetof(struct predictor_config, python_path),                                \
+	    .allowed = "the path of a folder"},                                                      \
+	    {.name = "metadata",                                                                     \
+		.read = config_read_metadata,                                                        \
+		.offset = offsetof(struct predictor_config, metadata_json),                          \
+		.allowed = "a map"},                                                                 \
+	{                                                                                            \
+		.name = "env", .read = read_env, .offset = 0, .allowed = "a map of names to strings" \
+	}
 
 static const struct config_key predictor_keys[] = {
     {.name = "path",
@@ -93,43 +164,72 @@ static const struct config_key predictor_keys[] = {
 	.offset = offsetof(struct predictor_config, path),
 	.allowed = "the path of a Python file",
 	.flags = CONFIG_REQUIRED},
-    {.name = "model", .read = read_model, .offset = CONFIG_NO_FIELD, .allowed = MODEL_ALLOWED, .flags = CONFIG_NOT_YET},
-    {.name = "python_path",
-	.read = read_folder,
-	.offset = offsetof(struct predictor_config, python_path),
-	.allowed = "the path of a folder"},
-    {.name = "metadata",
-	.read = config_read_metadata,
-	.offset = offsetof(struct predictor_config, metadata_json),
-	.allowed = "a map"},
-    {.name = "env", .read = read_env, .offset = 0, .allowed = "a map of names to strings"},
+    {.name = "model", .read = read_model, .offset = offsetof(struct predictor_config, model), .allowed = MODEL_ALLOWED},
+    SHARED_KEYS,
 };
 static const struct config_map predictor_map = {.keys = predictor_keys, .n_keys = N_ELEMENTS(predictor_keys)};
 
 static const struct config_key onnx_keys[] = {
     {.name = "model",
-	.read = read_model,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = MODEL_ALLOWED,
+	.read = read_model_file,
+	.offset = offsetof(struct predictor_config, model),
+	.allowed = "s3://bucket/key, https://host/path or the path of a file",
 	.flags = CONFIG_REQUIRED},
-    {.name = "request_handler", .read = read_file, .offset = CONFIG_NO_FIELD, .allowed = "the path of a Python file"},
-    {.name = "python_path", .read = read_folder, .offset = CONFIG_NO_FIELD, .allowed = "the path of a folder"},
-    {.name = "metadata", .read = config_read_metadata, .offset = CONFIG_NO_FIELD, .allowed = "a map"},
+    {.name = "request_handler",
+	.read = read_file,
+	.offset = offsetof(struct predictor_config, path),
+	.allowed = "the path of a Python file"},
+    SHARED_KEYS,
 };
 static const struct config_map onnx_map = {.keys = onnx_keys, .n_keys = N_ELEMENTS(onnx_keys)};
 
 static const struct config_key tensorflow_keys[] = {
     {.name = "model",
 	.read = read_model,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct predictor_config, model),
 	.allowed = MODEL_ALLOWED,
 	.flags = CONFIG_REQUIRED},
-    {.name = "request_handler", .read = read_file, .offset = CONFIG_NO_FIELD, .allowed = "the path of a Python file"},
-    {.name = "signature_key", .read = config_read_string, .offset = CONFIG_NO_FIELD, .allowed = "a string"},
-    {.name = "python_path", .read = read_folder, .offset = CONFIG_NO_FIELD, .allowed = "the path of a folder"},
-    {.name = "metadata", .read = config_read_metadata, .offset = CONFIG_NO_FIELD, .allowed = "a map"},
+    {.name = "request_handler",
+	.read = read_file,
+	.offset = offsetof(struct predictor_config, path),
+	.allowed = "the path of a Python file"},
+    {.name = "signature_key",
+	.read = config_read_string,
+	.offset = offsetof(struct predictor_config, signature_key),
+	.allowed = "a string"},
+    SHARED_KEYS,
 };
 static const struct config_map tensorflow_map = {.keys = tensorflow_keys, .n_keys = N_ELEMENTS(tensorflow_keys)};
+
+static void
+predictor_done(struct predictor_config *predictor)
+{
+	for (size_t i = 0; i < predictor->n_env; i++) {
+		free(predictor->env[i].name);
+		free(predictor->env[i].value);
+	}
+	free(predictor->env);
+	free(predictor->path);
+	free(predictor->model);
+	free(predictor->signature_key);
+	free(predictor->python_path);
+	free(predictor->metadata_json);
+}
+
+/* field is the whole api. Where there are two (check_api), what is wrong in the other one is reported as well. */
+static bool
+read_implementation(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	struct predictor_config predictor = {.path = NULL};
+	struct api_config *api = field;
+
+	if (!config_read_keys(reader, key->map, value, &predictor))
+		return false;
+	predictor_done(&api->predictor);
+	api->predictor = predictor;
+	ASSERT(api_kind_parse(key->name, &api->kind));
+	return true;
+}
 
 static const struct config_key tracker_keys[] = {
     {.name = "key", .read = config_read_string, .offset = CONFIG_NO_FIELD, .allowed = "a string"},
@@ -523,23 +623,9 @@ static const struct config_key api_keys[] = {
 	.read = read_endpoint,
 	.offset = offsetof(struct api_config, endpoint),
 	.allowed = "a path like /iris"},
-    {.name = "predictor",
-	.read = config_read_map,
-	.offset = offsetof(struct api_config, predictor),
-	.allowed = "a map",
-	.map = &predictor_map},
-    {.name = "onnx",
-	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
-	.map = &onnx_map},
-    {.name = "tensorflow",
-	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
-	.map = &tensorflow_map},
+    {.name = "predictor", .read = read_implementation, .offset = 0, .allowed = "a map", .map = &predictor_map},
+    {.name = "onnx", .read = read_implementation, .offset = 0, .allowed = "a map", .map = &onnx_map},
+    {.name = "tensorflow", .read = read_implementation, .offset = 0, .allowed = "a map", .map = &tensorflow_map},
     {.name = "tracker",
 	.read = config_read_map,
 	.offset = CONFIG_NO_FIELD,
@@ -623,14 +709,7 @@ config_default_api(struct api_config *api, const char *deployment)
 void
 config_api_done(struct api_config *api)
 {
-	for (size_t i = 0; i < api->predictor.n_env; i++) {
-		free(api->predictor.env[i].name);
-		free(api->predictor.env[i].value);
-	}
-	free(api->predictor.env);
-	free(api->predictor.path);
-	free(api->predictor.python_path);
-	free(api->predictor.metadata_json);
+	predictor_done(&api->predictor);
 	free(api->name);
 	free(api->endpoint);
 }

@@ -1,9 +1,9 @@
 /*
  * config_path - the files and folders that cortex.yaml speaks of.
  *
- * What a predictor is made of must lie in the project folder, where the links end as well: a project that is copied or
+ * Code must lie in the project folder, where the links end as well: a project that is copied or
  * read by another user stays whole. The kernel decides what a path means (realpath), not its text, because "a/.."
- * is not "." when a is a link.
+ * is not "." when a is a link. A model may lie anywhere: it is large, and several projects may share it.
  */
 #include <errno.h>
 #include <limits.h>
@@ -79,7 +79,9 @@ check_kind(struct config_reader *reader, const char *shown, const char *path, en
 		config_error(reader, "%s is not a regular file", shown);
 	else if (kind == CONFIG_FOLDER && !S_ISDIR(status.st_mode))
 		config_error(reader, "%s is not a folder", shown);
-	else if (access(path, kind == CONFIG_FOLDER ? R_OK | X_OK : R_OK) < 0)
+	else if (kind == CONFIG_FILE_OR_FOLDER && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+		config_error(reader, "%s is neither a file nor a folder", shown);
+	else if (access(path, S_ISDIR(status.st_mode) ? R_OK | X_OK : R_OK) < 0)
 		config_error(reader, "%s cannot be read: %s", shown, strerror(errno));
 	else if (!utf8_is_valid(path, strlen(path)))
 		config_error(reader, "%s: its name, with links resolved, is not UTF-8", shown);
@@ -88,29 +90,45 @@ check_kind(struct config_reader *reader, const char *shown, const char *path, en
 	return false;
 }
 
+/* Resolve a path that is relative to the project folder, or absolute. NULL, and an error was reported, when it makes no sense;
+ * *ret_real is NULL, with *ret_error, when nothing is there. */
+static const char *
+resolve(struct config_reader *reader, const struct node *value, char **ret_real, int *ret_error)
+{
+	const char *text = config_text(reader, value, "a path"), *folder = reader->config->folder;
+	char *written;
+
+	if (!text)
+		return NULL;
+	if (!*text) {
+		config_wrong_type(reader, value, "a path");
+		return NULL;
+	}
+	if (strlen(folder) + value->length + 2 > PATH_MAX) {
+		config_error(reader, "%s is too long for a path", config_show(text, value->length).text);
+		return NULL;
+	}
+	written = *text == '/' ? xstrdup(text) : xasprintf("%s/%s", folder, text);
+	*ret_real = realpath(written, NULL);
+	*ret_error = errno;
+	free(written);
+	return text;
+}
+
 bool
 config_find_path(struct config_reader *reader, const struct node *value, enum config_path_kind kind,
     char **ret_relative, char **ret_absolute)
 {
-	const char *text = config_text(reader, value, "a path"), *folder = reader->config->folder, *inside;
+	const char *folder = reader->config->folder, *text, *inside;
 	char *written = NULL, *real = NULL;
 	struct config_shown shown;
 	bool found = false;
 	int error;
 
+	text = resolve(reader, value, &real, &error);
 	if (!text)
 		return false;
 	shown = config_show(text, value->length);
-	if (!*text)
-		return config_wrong_type(reader, value, "a path");
-	if (strlen(folder) + value->length + 2 > PATH_MAX) {
-		config_error(reader, "%s is too long for a path", shown.text);
-		return false;
-	}
-	written = *text == '/' ? xstrdup(text) : xasprintf("%s/%s", folder, text);
-	real = realpath(written, NULL);
-	error = errno;
-	free(written);
 	written = config_join_path(folder, text);
 	if (!real && path_inside(folder, written)) {
 		if (error == ENOENT)
@@ -135,6 +153,33 @@ config_find_path(struct config_reader *reader, const struct node *value, enum co
 	found = true;
 out:
 	free(written);
+	free(real);
+	return found;
+}
+
+bool
+config_find_model(
+    struct config_reader *reader, const struct node *value, enum config_path_kind kind, char **ret_absolute)
+{
+	char *real = NULL;
+	const char *text;
+	bool found;
+	int error;
+
+	text = resolve(reader, value, &real, &error);
+	if (!text)
+		return false;
+	if (!real && error == ENOENT && reader->models_may_lack) {
+		*ret_absolute = config_join_path(reader->config->folder, text);
+		return true;
+	}
+	if (!real && error == ENOENT)
+		config_error(reader, "%s does not exist", config_show(text, value->length).text);
+	else if (!real)
+		config_error(reader, "%s: %s", config_show(text, value->length).text, strerror(error));
+	found = real && check_kind(reader, config_show(text, value->length).text, real, kind);
+	if (found)
+		*ret_absolute = take_ptr(&real);
 	free(real);
 	return found;
 }

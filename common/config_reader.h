@@ -40,6 +40,7 @@ struct config_reader {
 	char path[256];       /* compute.cpu */
 	struct mark mark;     /* what an error is reported at: mostly the key whose value is read */
 	size_t metadata_room; /* what is left of CONFIG_METADATA_MAX */
+	bool models_may_lack; /* config_load_to_prepare */
 };
 
 /* --- errors (config_errors.c) ------------------------------------------------------------------------------------- */
@@ -140,6 +141,7 @@ const char *config_suggest(const char *word, const struct config_map *map, const
 enum config_path_kind {
 	CONFIG_FILE,
 	CONFIG_FOLDER,
+	CONFIG_FILE_OR_FOLDER,
 };
 
 /* Find a file or folder of the project, given relative to it or absolute. Its path relative to the project folder and
@@ -147,6 +149,12 @@ enum config_path_kind {
  * (config_path.c) */
 bool config_find_path(struct config_reader *reader, const struct node *value, enum config_path_kind kind,
     char **ret_relative, char **ret_absolute);
+
+/* Find a file or folder that may lie anywhere: its absolute path with links resolved. False: an error was
+ * reported; but see models_may_lack.
+ * (config_path.c) */
+bool config_find_model(
+    struct config_reader *reader, const struct node *value, enum config_path_kind kind, char **ret_absolute);
 
 /* <folder>/<text>, or text when it is absolute, without empty and "." parts and, as far as that is possible, "..". */
 char *config_join_path(const char *folder, const char *text);

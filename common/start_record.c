@@ -11,6 +11,18 @@
 #include "common/scoreboard.h"
 
 static const char *const preload_names[] = {"none", "module", "init"};
+static const char *const kind_names[] = {"predictor", "onnx", "tensorflow"};
+
+static bool
+find_name(const char *const *names, size_t n_names, const char *name, size_t *ret_index)
+{
+	for (size_t i = 0; i < n_names; i++)
+		if (!strcmp(name, names[i])) {
+			*ret_index = i;
+			return true;
+		}
+	return false;
+}
 
 const char *
 preload_name(enum preload preload)
@@ -21,12 +33,39 @@ preload_name(enum preload preload)
 bool
 preload_parse(const char *name, enum preload *ret_preload)
 {
-	for (size_t i = 0; i < N_ELEMENTS(preload_names); i++)
-		if (!strcmp(name, preload_names[i])) {
-			*ret_preload = (enum preload)i;
-			return true;
-		}
-	return false;
+	size_t i;
+
+	if (!find_name(preload_names, N_ELEMENTS(preload_names), name, &i))
+		return false;
+	*ret_preload = (enum preload)i;
+	return true;
+}
+
+const char *
+api_kind_name(enum api_kind kind)
+{
+	return kind_names[kind];
+}
+
+bool
+api_kind_parse(const char *name, enum api_kind *ret_kind)
+{
+	size_t i;
+
+	if (!find_name(kind_names, N_ELEMENTS(kind_names), name, &i))
+		return false;
+	*ret_kind = (enum api_kind)i;
+	return true;
+}
+
+const char *
+start_record_subject(const struct start_record *start)
+{
+	const char *slash = start->model_path ? strrchr(start->model_path, '/') : NULL;
+
+	if (start->implementation)
+		return start->implementation;
+	return slash ? slash + 1 : "the model";
 }
 
 char *
@@ -37,11 +76,12 @@ start_record_encode(const struct start_record *start)
 
 	for (size_t i = 0; i < start->n_env; i++)
 		json_array_append_new(env, json_pack("[ss]", start->env[i].name, start->env[i].value));
-	root = json_pack("{ss ss si ss ss ss ss* ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api", start->api,
-	    "preload", preload_name(start->preload), "replica", start->replica, "endpoint", start->endpoint,
-	    "project_folder", start->project_folder, "implementation", start->implementation, "python_path",
-	    start->python_path, "metadata", start->metadata_json, "python", start->python, "env", env, "n_listeners",
-	    start->n_listeners, "accepts", (int)start->accepts, "slot", start->slot, "max_body_bytes",
+	root = json_pack("{ss ss si ss ss ss ss* ss* ss* ss* ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api",
+	    start->api, "preload", preload_name(start->preload), "replica", start->replica, "endpoint", start->endpoint,
+	    "project_folder", start->project_folder, "kind", api_kind_name(start->kind), "implementation",
+	    start->implementation, "model_path", start->model_path, "signature_key", start->signature_key,
+	    "python_path", start->python_path, "metadata", start->metadata_json, "python", start->python, "env", env,
+	    "n_listeners", start->n_listeners, "accepts", (int)start->accepts, "slot", start->slot, "max_body_bytes",
 	    (json_int_t)start->max_body_bytes, "timeout_ms", (json_int_t)start->timeout_ms, "cpu_millicpu",
 	    (json_int_t)start->cpu_millicpu, "stop_timeout_ms", (json_int_t)start->stop_timeout_ms, "recycle_requests",
 	    (json_int_t)start->recycle_requests, "recycle_jitter_percent", start->recycle_jitter_percent,
@@ -76,11 +116,18 @@ decode_env(const json_t *list, struct start_record *start, struct error *err)
 	return 0;
 }
 
+static char *
+copy(const char *text)
+{
+	return text ? xstrdup(text) : NULL;
+}
+
 int
 start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err)
 {
-	const char *api, *endpoint, *folder, *implementation, *python_path = NULL, *metadata, *python, *format, *level,
-							      *preload = preload_name(PRELOAD_NONE);
+	const char *api, *endpoint, *folder, *kind, *metadata, *python, *format, *level,
+	    *preload = preload_name(PRELOAD_NONE);
+	const char *implementation = NULL, *model_path = NULL, *signature_key = NULL, *python_path = NULL;
 	json_int_t max_body, timeout, cpu, stop_timeout, recycle_requests, recycle_mem;
 	struct start_record start = {.api = NULL};
 	json_error_t json_error;
@@ -91,9 +138,10 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	if (!root)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
 	if (json_unpack_ex(root, &json_error, JSON_STRICT,
-		"{ss s?s si ss ss ss s?s ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api", &api, "preload",
-		&preload, "replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder, "implementation",
-		&implementation, "python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env,
+		"{ss s?s si ss ss ss s?s s?s s?s s?s ss ss so si sb si sI sI sI sI sI si sI ss ss}", "api", &api,
+		"preload", &preload, "replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder,
+		"kind", &kind, "implementation", &implementation, "model_path", &model_path, "signature_key",
+		&signature_key, "python_path", &python_path, "metadata", &metadata, "python", &python, "env", &env,
 		"n_listeners", &start.n_listeners, "accepts", &accepts, "slot", &start.slot, "max_body_bytes",
 		&max_body, "timeout_ms", &timeout, "cpu_millicpu", &cpu, "stop_timeout_ms", &stop_timeout,
 		"recycle_requests", &recycle_requests, "recycle_jitter_percent", &start.recycle_jitter_percent,
@@ -104,8 +152,10 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	start.api = xstrdup(api);
 	start.endpoint = xstrdup(endpoint);
 	start.project_folder = xstrdup(folder);
-	start.implementation = xstrdup(implementation);
-	start.python_path = python_path ? xstrdup(python_path) : NULL;
+	start.implementation = copy(implementation);
+	start.model_path = copy(model_path);
+	start.signature_key = copy(signature_key);
+	start.python_path = copy(python_path);
 	start.metadata_json = xstrdup(metadata);
 	start.python = xstrdup(python);
 	start.accepts = accepts;
@@ -118,7 +168,8 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	r = decode_env(env, &start, err);
 	if (r < 0)
 		goto out;
-	if (!preload_parse(preload, &start.preload) || !log_format_parse(format, &start.log_format) ||
+	if (!preload_parse(preload, &start.preload) || !api_kind_parse(kind, &start.kind) ||
+	    (start.kind == API_PREDICTOR && !implementation) || !log_format_parse(format, &start.log_format) ||
 	    !log_level_parse(level, &start.log_level) || start.n_listeners < 1 || start.n_listeners > 64 ||
 	    max_body < 1 || timeout < 1 || start.slot < 0 || start.slot >= SCOREBOARD_SLOTS_MAX || cpu < 1 ||
 	    stop_timeout < 0 || recycle_requests < 0 || start.recycle_jitter_percent < 0 ||
@@ -146,6 +197,8 @@ start_record_done(struct start_record *start)
 	free(start->endpoint);
 	free(start->project_folder);
 	free(start->implementation);
+	free(start->model_path);
+	free(start->signature_key);
 	free(start->python_path);
 	free(start->metadata_json);
 	free(start->python);

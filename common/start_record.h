@@ -28,6 +28,13 @@ enum preload {
 	PRELOAD_INIT,   /* and init() */
 };
 
+/* What an api is made of. */
+enum api_kind {
+	API_PREDICTOR,  /* the user's predict() */
+	API_ONNX,       /* a model, and functions of the user before and after it, if any */
+	API_TENSORFLOW, /* the same */
+};
+
 struct env_var {
 	char *name;
 	char *value;
@@ -39,11 +46,15 @@ struct start_record {
 	enum preload preload; /* other than NONE: be a template */
 	char *endpoint;       /* canonical: leading slash, none at the end */
 	char *project_folder; /* absolute; working directory and importable */
-	char *implementation; /* the predictor's file, relative to project_folder */
-	char *python_path;    /* absolute folder, or NULL: none besides project_folder */
-	char *metadata_json;  /* JSON text of the metadata dict */
-	char *python;         /* absolute path of the interpreter whose environment is used (a venv's bin/python) */
-	struct env_var *env;  /* predictor.env */
+	enum api_kind kind;
+	char *
+	    implementation; /* the user's file, relative to project_folder; NULL: none, which a predictor may not have */
+	char *model_path;   /* absolute path of a file or folder, or NULL */
+	char *signature_key; /* of a TensorFlow model, or NULL */
+	char *python_path;   /* absolute folder, or NULL: none besides project_folder */
+	char *metadata_json; /* JSON text of the metadata dict */
+	char *python;        /* absolute path of the interpreter whose environment is used (a venv's bin/python) */
+	struct env_var *env; /* predictor.env */
 	size_t n_env;
 	int n_listeners;
 	bool accepts; /* false: not before it is told (record ACCEPT) */
@@ -66,8 +77,13 @@ char *start_record_encode(const struct start_record *start);
 MUSTCHECK int start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err);
 void start_record_done(struct start_record *start);
 
+/* What messages call the code: its file, or that of the model when the user has written none. */
+const char *start_record_subject(const struct start_record *start);
+
 /* The name of the config's value, and back: false when there is no such value. */
 const char *preload_name(enum preload preload);
 bool preload_parse(const char *name, enum preload *ret_preload);
+const char *api_kind_name(enum api_kind kind);
+bool api_kind_parse(const char *name, enum api_kind *ret_kind);
 
 #endif

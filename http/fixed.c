@@ -3,9 +3,7 @@
  */
 #include "http/fixed.h"
 
-static const char index_message[] =
-    "{\"message\": \"make a prediction by sending a post request to this endpoint with a "
-    "json sample\"}";
+static const char index_message[] = "{\"message\": \"" HTTP_FIXED_HINT "\"}";
 static const char preflight_fields[] = "Allow: GET, HEAD, OPTIONS, POST\r\n"
 				       "Access-Control-Allow-Methods: GET, HEAD, OPTIONS, POST\r\n"
 				       "Access-Control-Max-Age: 86400\r\n";
@@ -58,6 +56,8 @@ answer_api(struct http_conn *conn)
 		return false;
 	case HTTP_GET:
 	case HTTP_HEAD:
+		if (conn->route.describes)
+			return false;
 		answer_json(conn, 200, index_message);
 		break;
 	case HTTP_OPTIONS:

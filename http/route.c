@@ -34,6 +34,12 @@ find(const struct http_routes *routes, const char *endpoint, size_t length)
 	}
 }
 
+static struct http_route
+route_to(const struct http_place *place)
+{
+	return (struct http_route){.kind = HTTP_ROUTE_API, .api = place->api, .describes = place->describes};
+}
+
 static void
 grow(struct http_routes *routes)
 {
@@ -51,7 +57,7 @@ grow(struct http_routes *routes)
 }
 
 void
-http_routes_add(struct http_routes *routes, const char *endpoint, unsigned api)
+http_routes_add(struct http_routes *routes, const char *endpoint, unsigned api, bool describes)
 {
 	struct http_place *place;
 
@@ -59,7 +65,8 @@ http_routes_add(struct http_routes *routes, const char *endpoint, unsigned api)
 		grow(routes);
 	place = find(routes, endpoint, strlen(endpoint));
 	ASSERT(!place->endpoint);
-	*place = (struct http_place){.endpoint = endpoint, .length = strlen(endpoint), .api = api};
+	*place = (struct http_place){
+	    .endpoint = endpoint, .length = strlen(endpoint), .api = api, .describes = describes};
 	routes->n_routes++;
 }
 
@@ -80,7 +87,7 @@ http_route_find(const struct http_routes *routes, const char *raw, size_t length
 
 	place = routes->n_places > 0 ? find(routes, raw, length) : NULL; /* as nearly every request has it */
 	if (place && place->endpoint)
-		return (struct http_route){.kind = HTTP_ROUTE_API, .api = place->api};
+		return route_to(place);
 	if (http_target_parse(raw, length, path, &target) < 0) {
 		route.kind = HTTP_ROUTE_MALFORMED;
 		return route;
@@ -95,8 +102,8 @@ http_route_find(const struct http_routes *routes, const char *raw, size_t length
 	} else if (routes->n_places > 0) {
 		place = find(routes, target.path, target.path_length);
 		if (place->endpoint) {
-			route.kind = HTTP_ROUTE_API;
-			route.api = place->api;
+			route = route_to(place);
+			route.debug = target.debug;
 		}
 	}
 	return route;

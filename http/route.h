@@ -19,8 +19,9 @@ enum http_route_kind {
 
 struct http_route {
 	enum http_route_kind kind;
-	bool debug;   /* ?debug=true */
-	unsigned api; /* its number */
+	bool debug;     /* ?debug=true */
+	bool describes; /* of an api: its replicas answer GET, too */
+	unsigned api;   /* its number */
 };
 
 struct http_routes {
@@ -30,11 +31,13 @@ struct http_routes {
 		const char *endpoint; /* NULL: free */
 		size_t length;
 		unsigned api;
+		bool describes;
 	} * places;
 };
 
-/* Add an endpoint in canonical form (leading slash, none at the end), borrowed; it must not be there yet. */
-void http_routes_add(struct http_routes *routes, const char *endpoint, unsigned api);
+/* Add an endpoint in canonical form (leading slash, none at the end), borrowed; it must not be there yet. describes: what its
+ * routes say. */
+void http_routes_add(struct http_routes *routes, const char *endpoint, unsigned api, bool describes);
 void http_routes_done(struct http_routes *routes);
 
 /* Find where a target as it stands in the request leads. Any bytes are safe; at most HTTP_TARGET_MAX. */

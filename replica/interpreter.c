@@ -49,7 +49,7 @@ set_environment(const struct start_record *start)
 static PyStatus
 initialise(const struct start_record *start)
 {
-	char *argv[] = {start->implementation, NULL};
+	char *argv[] = {(char *)start_record_subject(start), NULL};
 	PyPreConfig preconfig;
 	PyConfig config;
 	PyStatus status;
@@ -75,6 +75,18 @@ initialise(const struct start_record *start)
 	return status;
 }
 
+/* The texts of what serves models, which few replicas need. */
+static int
+set_handlers(PyObject *globals)
+{
+	PyObject *handlers = Py_BuildValue(
+	    "{s:s,s:s,s:s}", "model", handler_model_py, "onnx", handler_onnx_py, "tensorflow", handler_tensorflow_py);
+	int r = handlers ? PyDict_SetItemString(globals, "handlers", handlers) : -1;
+
+	Py_XDECREF(handlers);
+	return r;
+}
+
 static int
 load_support(const struct start_record *start)
 {
@@ -89,6 +101,8 @@ load_support(const struct start_record *start)
 	if (PyDict_SetItemString(globals, "__builtins__", PyEval_GetBuiltins()) < 0)
 		goto out;
 	done = PyEval_EvalCode(code, globals, globals);
+	if (done && set_handlers(globals) < 0)
+		goto out;
 	prepare = done ? PyObject_GetAttrString(module, "prepare") : NULL;
 	if (!prepare)
 		goto out;

@@ -10,8 +10,11 @@
 
 typedef struct _object PyObject;
 
-/* The text of support.py, NUL-terminated. */
+/* The texts of support.py and of handlers/, NUL-terminated (support.c). */
 extern const char support_py[];
+extern const char handler_model_py[];
+extern const char handler_onnx_py[];
+extern const char handler_tensorflow_py[];
 
 /* A function of support.py: new reference, or NULL with an exception pending. */
 MUSTCHECK PyObject *support_function(const char *name);

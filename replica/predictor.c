@@ -25,10 +25,12 @@ static const char type_json[] = "application/json";
 static const char type_text[] = "text/plain; charset=utf-8";
 
 struct predictor {
-	PyObject *implementation; /* as in the configuration: predictor.py */
-	PyObject *loaded;         /* the module and the metadata, for init() */
+	PyObject *implementation; /* as in the configuration: predictor.py; or the model's file */
+	PyObject *loaded;         /* what init() needs */
 	PyObject *predict;
+	PyObject *predict_shown; /* the same, when what passes is to be logged */
 	PyObject *metadata;
+	PyObject *signature;         /* a str, or None */
 	PyObject *prediction_failed; /* functions of support.py */
 	PyObject *conversion_failed;
 	PyObject *preview;
@@ -53,13 +55,25 @@ text_of(PyObject *object, const char *fallback)
 	return text ? text : fallback;
 }
 
+/* What Python logs: show("pre_inference", "{...}"). */
+static PyObject *
+show(PyObject *self UNUSED, PyObject *args)
+{
+	const char *what, *text;
+
+	if (!PyArg_ParseTuple(args, "ss", &what, &text))
+		return NULL;
+	log_info("%s: %s", what, text);
+	Py_RETURN_NONE;
+}
+
 /* Before anything of the user runs: only what cortexd itself is made of. -EIO with an exception pending. */
 static int
 collect_tools(struct predictor *p, const struct start_record *start)
 {
 	int r;
 
-	p->implementation = PyUnicode_DecodeFSDefault(start->implementation);
+	p->implementation = PyUnicode_DecodeFSDefault(start_record_subject(start));
 	p->prediction_failed = support_function("prediction_failed");
 	p->conversion_failed = support_function("conversion_failed");
 	p->preview = support_function("preview");
@@ -95,30 +109,36 @@ take_outcome(PyObject *outcome, PyObject **ret_result, struct error *err)
 static int
 run_file(struct predictor *p, const struct start_record *start, struct error *err)
 {
-	PyObject *function = support_function("load_predictor"), *outcome = NULL;
+	static PyMethodDef show_method = {"show", show, METH_VARARGS, NULL};
+	PyObject *function = support_function("load_predictor"), *shower = PyCFunction_New(&show_method, NULL);
+	PyObject *outcome = NULL;
 
-	if (function)
-		outcome = PyObject_CallFunction(
-		    function, "sOs", start->project_folder, p->implementation, start->metadata_json);
+	if (function && shower)
+		outcome = PyObject_CallFunction(function, "sszsszzO", start->project_folder,
+		    start_record_subject(start), start->implementation, api_kind_name(start->kind),
+		    start->metadata_json, start->model_path, start->signature_key, shower);
+	Py_XDECREF(shower);
 	Py_XDECREF(function);
 	return take_outcome(outcome, &p->loaded, err);
 }
 
 static int
-run_init(struct predictor *p, const struct start_record *start, struct error *err)
+run_init(struct predictor *p, struct error *err)
 {
 	PyObject *function = support_function("start_predictor"), *outcome = NULL, *result = NULL;
 	int r;
 
 	if (function)
-		outcome = PyObject_CallFunction(function, "sOO", start->project_folder, p->implementation, p->loaded);
+		outcome = PyObject_CallOneArg(function, p->loaded);
 	Py_XDECREF(function);
 	r = take_outcome(outcome, &result, err);
 	if (r < 0)
 		return r;
-	ASSERT(PyTuple_Check(result) && PyTuple_GET_SIZE(result) == 2);
+	ASSERT(PyTuple_Check(result) && PyTuple_GET_SIZE(result) == 4);
 	p->predict = ref(PyTuple_GET_ITEM(result, 0));
-	p->metadata = ref(PyTuple_GET_ITEM(result, 1));
+	p->predict_shown = ref(PyTuple_GET_ITEM(result, 1));
+	p->metadata = ref(PyTuple_GET_ITEM(result, 2));
+	p->signature = ref(PyTuple_GET_ITEM(result, 3));
 	Py_DECREF(result);
 	return 0;
 }
@@ -131,8 +151,8 @@ settle(int r, const struct start_record *start, struct error *err)
 
 	if (PyErr_Occurred()) {
 		exception = exception_take();
-		error_set(
-		    err, r, "error in %s: %s while loading it", start->implementation, Py_TYPE(exception)->tp_name);
+		error_set(err, r, "error in %s: %s while loading it", start_record_subject(start),
+		    Py_TYPE(exception)->tp_name);
 		Py_DECREF(exception);
 	}
 	ASSERT(!PyErr_Occurred());
@@ -158,7 +178,7 @@ predictor_import(const struct start_record *start, struct predictor **ret_predic
 int
 predictor_init(struct predictor *p, const struct start_record *start, struct error *err)
 {
-	return settle(run_init(p, start, err), start, err);
+	return settle(run_init(p, err), start, err);
 }
 
 int
@@ -186,11 +206,19 @@ predictor_free(struct predictor *p)
 	Py_XDECREF(p->preview);
 	Py_XDECREF(p->conversion_failed);
 	Py_XDECREF(p->prediction_failed);
+	Py_XDECREF(p->signature);
 	Py_XDECREF(p->metadata);
+	Py_XDECREF(p->predict_shown);
 	Py_XDECREF(p->predict);
 	Py_XDECREF(p->loaded);
 	Py_XDECREF(p->implementation);
 	free(p);
+}
+
+const char *
+predictor_signature(const struct predictor *p)
+{
+	return text_of(p->signature, NULL);
 }
 
 static void
@@ -302,7 +330,7 @@ decode_sample(struct predictor *p, const struct prediction_request *request, str
 void
 predictor_predict(struct predictor *p, const struct prediction_request *request, struct prediction_answer *ret_answer)
 {
-	PyObject *sample, *prediction;
+	PyObject *predict = request->debug ? p->predict_shown : p->predict, *sample, *prediction;
 	struct json_text text;
 	PyObject *args[3] = {NULL};
 
@@ -313,7 +341,7 @@ predictor_predict(struct predictor *p, const struct prediction_request *request,
 		log_preview(p, "sample", sample);
 	args[1] = sample;
 	args[2] = p->metadata;
-	prediction = PyObject_Vectorcall(p->predict, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+	prediction = PyObject_Vectorcall(predict, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 	if (!prediction) {
 		answer_exception(p, p->prediction_failed, ret_answer, 406, type_text, "prediction failed");
 		goto out;

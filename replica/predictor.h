@@ -1,5 +1,5 @@
 /*
- * predictor - the user's Python file: loading it, init(), and predict() for one sample.
+ * predictor - the user's Python file, or what serves a model: loading it, init(), and predict() for one sample.
  *
  * Every function here is called by the replica's main thread; the caller holds the GIL unless said otherwise. Nothing
  * that a predictor does (exceptions, SystemExit, RecursionError, MemoryError, wrong types) comes back as a pending
@@ -39,7 +39,7 @@ void interpreter_release(void);
 void interpreter_acquire(void);
 
 /*
- * Load the implementation file, check the signatures, call init(None, metadata) when defined. 0 and *ret_predictor, or a
+ * Load the implementation file, check the signatures, call init(model_path, metadata) when defined; or load the model. 0 and *ret_predictor, or a
  * negative errno and err: one line for people, "error in predictor.py: line 7: ModuleNotFoundError: No module named
  * 'sklearn'"; the traceback is in the log.
  */
@@ -51,12 +51,15 @@ MUSTCHECK int predictor_import(const struct start_record *start, struct predicto
 MUSTCHECK int predictor_init(struct predictor *predictor, const struct start_record *start, struct error *err);
 void predictor_free(struct predictor *predictor);
 
+/* The inputs of the model, as JSON text that lives as long as the predictor; NULL: it is not of a kind that has a model. */
+const char *predictor_signature(const struct predictor *predictor);
+
 /* The content of a request, as the HTTP side hands it over. */
 struct prediction_request {
 	const char *body; /* body_length bytes, valid until predictor_predict returns; not NUL-terminated */
 	size_t body_length;
 	const char *content_type; /* value of Content-Type, NUL-terminated; NULL when there was none */
-	bool debug;               /* ?debug=true: log sample and prediction, cut to 10 elements and 500 characters */
+	bool debug;               /* ?debug=true: log what passes through, cut to 10 elements and 500 characters */
 };
 
 /* What to answer. body is valid until the next call of predictor_predict, and until prediction_answer_done, which must follow. */

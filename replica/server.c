@@ -61,7 +61,8 @@ on_head(struct http_conn *conn, void *arg)
 	struct server *server = arg;
 
 	if (target.length == server->endpoint_length && !memcmp(raw, server->endpoint, target.length)) {
-		conn->route = (struct http_route){.kind = HTTP_ROUTE_API}; /* as nearly every request has it */
+		/* as nearly every request has it */
+		conn->route = (struct http_route){.kind = HTTP_ROUTE_API, .describes = server->describes};
 		return server->max_body_bytes;
 	}
 	conn->route = http_route_find(&server->routes, raw, target.length);
@@ -81,8 +82,17 @@ on_refused(struct http_conn *conn, void *arg)
 static void
 on_request(struct http_conn *conn, void *arg)
 {
-	if (!http_fixed_answer(conn, true))
-		server_pend(arg, conn);
+	struct server *server = arg;
+	struct http_answer description;
+
+	if (http_fixed_answer(conn, true))
+		return;
+	if (http_parser_method(http_conn_request(conn)) == HTTP_POST) {
+		server_pend(server, conn);
+		return;
+	}
+	description = http_answer_json(200, server->description);
+	http_conn_answer(conn, &description);
 }
 
 static void
@@ -665,7 +675,8 @@ server_new(const struct start_record *start, struct server **ret_server, struct 
 	server->accepts = start->accepts;
 	recycle_init(&server->recycle, start, arc4random());
 	TAILQ_INIT(&server->pending);
-	http_routes_add(&server->routes, start->endpoint, 0);
+	server->describes = start->kind != API_PREDICTOR;
+	http_routes_add(&server->routes, start->endpoint, 0, server->describes);
 	r = http_memory_init(&server->memory, server->max_conns + HTTP_RESERVED_FDS,
 	    HTTP_REQUEST_MAX(MAX(server->max_body_bytes, HTTP_OTHER_BODY_MAX)), err);
 	if (r == 0)
@@ -694,6 +705,7 @@ server_free(struct server *server)
 	http_routes_done(&server->routes);
 	scoreboard_unmap(server->scoreboard);
 	fd_close(&server->drain_fd);
+	free(server->description);
 	free(server->listeners);
 	free(server);
 }
@@ -779,6 +791,9 @@ server_run(struct server *server, struct predictor *predictor)
 {
 	children_end_here("init");
 	server->predictor = predictor;
+	if (server->describes)
+		server->description = xasprintf(
+		    "{\"message\": \"" HTTP_FIXED_HINT "\", \"model_signature\": %s}", predictor_signature(predictor));
 	note_size(server);
 	if (!begin(server))
 		return 1;

@@ -64,6 +64,8 @@ struct server {
 	int64_t timeout_ns;
 	unsigned stop_timeout_s;
 	struct http_routes routes; /* of this api alone */
+	bool describes;            /* GET gets description */
+	char *description;         /* JSON text */
 	struct predictor *predictor;
 };
 

@@ -1,8 +1,8 @@
 """The Python side of a replica.
 
 Embedded in cortexd-replica (support.c) and executed once by interpreter.c, before any code of the user. C calls these
-functions where speed does not matter: starting a predictor, describing what went wrong, converting values that the
-json module does not know. Nothing is imported or looked up later that user code could have replaced by then.
+functions where speed does not matter: starting a predictor or what serves a model (handlers/), describing what went
+wrong, converting values that the json module does not know. Nothing is imported or looked up later that user code could have replaced by then.
 
 numpy and pandas are never imported here: a value of theirs can only exist once the predictor has imported them.
 """
@@ -24,6 +24,7 @@ import re
 import signal  # noqa: F401  only to be imported now, see interpreter_start
 import sys
 import traceback
+import types
 from json.encoder import encode_basestring_ascii as _quote
 
 MESSAGE_BYTES = 800  # of one message for people; fits struct error with its prefix
@@ -37,7 +38,15 @@ PREVIEW_CHARACTERS = 500  # per string
 PREVIEW_DEPTH = 50
 
 _GLUE = ("<cortexd>", "<frozen importlib")
-_ARGUMENTS = {"predict": ("sample", "metadata"), "init": ("model_path", "metadata")}
+_ARGUMENTS = {
+    "predict": ("sample", "metadata"),
+    "init": ("model_path", "metadata"),
+    "pre_inference": ("sample", "signature", "metadata"),
+    "post_inference": ("prediction", "signature", "metadata"),
+}
+_NUMBERS = {2: "two", 3: "three"}
+# What serves a kind of model, and what to write into requirements.txt for it.
+_RUNTIMES = {"onnx": ("onnxruntime", "onnxruntime"), "tensorflow": ("tensorflow", "tensorflow or tensorflow-cpu")}
 _STANDARD_MODULES = getattr(sys, "stdlib_module_names", sys.builtin_module_names)  # the former since 3.10
 _BREAKS = re.compile("[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]+")
 
@@ -108,8 +117,21 @@ def _with_traceback(text, exception):
 # --- start and stop -------------------------------------------------------------------------------------------------
 
 
-class _WrongDefinition(Exception):
-    """predict or init is not what the replica can call; the text is the whole message."""
+handlers = {}  # the texts of handlers/, by name; interpreter.c sets it
+
+
+class _StartError(Exception):
+    """A function is not what the replica can call, or a model cannot be served; the text is the whole message."""
+
+
+class _Now:
+    """Whose code runs, for messages: a file, and a function of it or ""."""
+
+    __slots__ = ("file", "name")
+
+
+_now = _Now()
+_now.file, _now.name = None, "predict"
 
 
 def prepare(*folders):
@@ -150,13 +172,13 @@ def _checked(module, name):
     if function is None:
         return None
     if not callable(function):
-        raise _WrongDefinition(f"{name} must be a function: expected {expected}, found type {_type_name(function)}")
+        raise _StartError(f"{name} must be a function: expected {expected}, found type {_type_name(function)}")
     if _any(inspect.iscoroutinefunction, function) or _any(inspect.isasyncgenfunction, function):
-        raise _WrongDefinition(
+        raise _StartError(
             f"{name} must not be async: expected def {expected}; use asyncio.run() inside it to await something"
         )
     if _any(inspect.isgeneratorfunction, function):
-        raise _WrongDefinition(
+        raise _StartError(
             f"{name} must not be a generator: expected {expected} that returns its result instead of yielding it"
         )
     try:
@@ -165,13 +187,14 @@ def _checked(module, name):
     except Exception:
         return function  # a builtin that does not tell
     try:
-        signature.bind(None, None)
+        signature.bind(*arguments)
     except TypeError:
-        raise _WrongDefinition(f"{name} must take two arguments: expected {expected}, found {found}") from None
+        number = _NUMBERS[len(arguments)]
+        raise _StartError(f"{name} must take {number} arguments: expected {expected}, found {found}") from None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in signature.parameters.values() if p.kind in positional]
-    if names[:1] == [arguments[1]] or names[1:2] == [arguments[0]]:
-        raise _WrongDefinition(f"the arguments of {name} are swapped: expected {expected}, found {found}")
+    if any(found_name in arguments and found_name != argument for found_name, argument in zip(names, arguments)):
+        raise _StartError(f"the arguments of {name} are swapped: expected {expected}, found {found}")
     return function
 
 
@@ -187,49 +210,120 @@ def _place(exception, path):
     return f"line {line}: " if line else ""
 
 
-def _start_error(implementation, path, stage, e):
+def _start_error(path, e):
     """(None, one line for people, traceback or "")"""
-    if isinstance(e, _WrongDefinition):
-        return None, _one_line(f"error in {implementation}: {e}"), ""
+    if isinstance(e, _StartError):
+        return None, _one_line(f"error in {_now.file}: {e}"), ""
     if isinstance(e, SyntaxError) and e.filename == path:
         what = f"{type(e).__name__}: {_one_line(str(e.msg))}"
     else:
         what = _describe(e)
-    return None, f"error in {implementation}: {stage}{_place(e, path)}{what}", _format_traceback(e)
+    stage = f"{_now.name}: " if _now.name else ""
+    return None, f"error in {_now.file}: {stage}{_place(e, path)}{what}", _format_traceback(e)
 
 
-def load_predictor(folder, implementation, metadata_json):
-    """Run the file. ((module, metadata), None, None), or (None, error, traceback or "")."""
-    path = os.path.join(folder, implementation)
+class _Predictor:
+    """A file with predict and, if there is something to do before, init."""
+
+    def __init__(self, path, model_path):
+        self.model_path = model_path
+        self.module = _execute(path)
+        if _checked(self.module, "predict") is None:
+            raise _StartError("predict(sample, metadata) is missing; define it at the top level of the file")
+        _checked(self.module, "init")
+
+    def start(self, metadata):
+        """(predict, the same when what passes is to be logged, the signature of the model or None)"""
+        init = _checked(self.module, "init")
+        if init is not None:
+            _now.name = "init"
+            init(self.model_path, metadata)
+            _now.name = ""
+        predict = _checked(self.module, "predict")
+        if predict is None:
+            raise _StartError("init() removed predict(sample, metadata)")
+        _now.file, _now.name = None, "predict"
+        return predict, predict, None
+
+
+def _load_handler(name):
+    """A file of handlers/ as a module."""
+    module = types.ModuleType(f"cortexd_{name}")
+    sys.modules[module.__name__] = module
+    exec(compile(handlers[name], f"<cortexd>/{name}.py", "exec"), module.__dict__)
+    return module
+
+
+class _Model:
+    """A model, and the functions that a request handler has for before and after it."""
+
+    def __init__(self, path, implementation, kind, model_path, signature_key, show):
+        self.implementation, self.path, self.signature_key = implementation, model_path, signature_key
+        self.show = lambda what, value: show(what, preview(value))
+        _now.file = self.file = os.path.basename(model_path) if model_path else "the model"
+        if model_path is None:
+            raise _StartError("it is not on this machine")
+        self._import(kind)
+        _now.file = implementation
+        self.module = _execute(path) if path else None
+        self._functions()
+
+    def _import(self, kind):
+        runtime, package = _RUNTIMES[kind]
+        try:
+            self.common = _load_handler("model")
+            self.common.StartError = _StartError
+            self.handler = _load_handler(kind)
+        except ModuleNotFoundError as e:
+            if e.name not in (runtime, "numpy"):  # which every runtime brings along
+                raise
+            raise _StartError(f"{runtime} is not installed; add {package} to requirements.txt") from None
+
+    def _functions(self):
+        if self.module is None:
+            return None, None
+        return _checked(self.module, "pre_inference"), _checked(self.module, "post_inference")
+
+    def start(self, metadata):
+        """As _Predictor.start."""
+        _now.file = self.file
+        model = self.handler.load(self.path, self.signature_key)
+        _now.file = self.implementation or self.file
+        pre, post = self._functions()
+        make = self.common.make_predict
+        predict = make(model, self.file, self.implementation, pre, post, _now, None)
+        shown = make(model, self.file, self.implementation, pre, post, _now, self.show)
+        return predict, shown, json.dumps(self.common.signature(model.inputs))
+
+
+def load_predictor(folder, subject, implementation, kind, metadata_json, model_path, signature_key, show):
+    """Run the file, and import what the model needs. (loaded, None, None), or (None, error, traceback or "")."""
+    path = os.path.join(folder, implementation) if implementation else None
+    _now.file, _now.name = subject, ""
     try:
         metadata = json.loads(metadata_json)
-        module = _execute(path)
-        if _checked(module, "predict") is None:
-            raise _WrongDefinition("predict(sample, metadata) is missing; define it at the top level of the file")
-        _checked(module, "init")
-        return (module, metadata), None, None
+        if kind == "predictor":
+            loaded = _Predictor(path, model_path)
+        else:
+            loaded = _Model(path, implementation, kind, model_path, signature_key, show)
+        return (loaded, subject, path, metadata), None, None
     except BaseException as e:
-        return _start_error(implementation, path, "", e)
+        return _start_error(path, e)
 
 
-def start_predictor(folder, implementation, loaded):
-    """Call init. ((predict, metadata), None, None), or (None, error, traceback or "")."""
-    path = os.path.join(folder, implementation)
-    module, metadata = loaded
-    stage = ""
+def start_predictor(loaded):
+    """Call init, or load the model.
+
+    ((predict, the same when what passes is to be logged, metadata, signature), None, None), or (None, error, traceback or "").
+    """
+    loaded, subject, path, metadata = loaded
+    _now.file, _now.name = subject, ""
     try:
-        init = _checked(module, "init")
-        if init is not None:
-            stage = "init: "
-            init(None, metadata)
-            stage = ""
-        predict = _checked(module, "predict")
-        if predict is None:
-            raise _WrongDefinition("init() removed predict(sample, metadata)")
+        predict, shown, signature = loaded.start(metadata)
         freeze()
-        return (predict, metadata), None, None
+        return (predict, shown, metadata, signature), None, None
     except BaseException as e:
-        return _start_error(implementation, path, stage, e)
+        return _start_error(path, e)
 
 
 def freeze():
@@ -270,7 +364,7 @@ def flush():
 def prediction_failed(implementation, exception):
     """(text for the client, text for the log)"""
     message = _message(exception) or _one_line(type(exception).__name__, 100)
-    text = f"prediction failed: error in {implementation}: predict: {message}"
+    text = f"prediction failed: error in {_now.file or implementation}: {_now.name}: {message}"
     return text, _with_traceback(text, exception)
 
 

@@ -47,6 +47,7 @@ make_start_record(const struct supervisor *supervisor)
 		    .name = api->name,
 		    .endpoint = api->endpoint,
 		    .routed = api->routed,
+		    .describes = limits->kind != API_PREDICTOR,
 		    .timeout_ms = limits->timeout_ms,
 		    .max_body_bytes = limits->max_body_bytes,
 		    .max_queue_length = api->settings->max_queue_length,

@@ -154,6 +154,26 @@ project_hash(const struct config *config, char ret_files[FINGERPRINT_DIGITS + 1]
 
 /* ---- generations ---- */
 
+/* A model by size and time of change, or, a folder, as a project: what lies there, not only where. */
+static void
+add_model(struct sha256 *hash, const struct config *config, const char *path)
+{
+	char files[FINGERPRINT_DIGITS + 1];
+	struct stat st;
+
+	add_text(hash, path);
+	if (!path || stat(path, &st) < 0)
+		return;
+	if (S_ISDIR(st.st_mode)) {
+		hash_folder(config, path, files);
+		add_text(hash, files);
+	} else {
+		add_number(hash, st.st_size);
+		add_number(hash, st.st_mtim.tv_sec);
+		add_number(hash, st.st_mtim.tv_nsec);
+	}
+}
+
 static void
 make_fingerprint(struct generation *generation, const char *files)
 {
@@ -167,7 +187,11 @@ make_fingerprint(struct generation *generation, const char *files)
 	add_text(&hash, config->folder);
 	add_text(&hash, generation->python);
 	add_text(&hash, api->endpoint);
+	add_number(&hash, api->kind);
 	add_text(&hash, api->predictor.path);
+	add_text(&hash, api->predictor.model);
+	add_text(&hash, api->predictor.signature_key);
+	add_model(&hash, config, generation->model_path);
 	add_text(&hash, api->predictor.python_path);
 	if (api->predictor.python_path) {
 		hash_folder(config, api->predictor.python_path, others);
@@ -197,7 +221,7 @@ make_fingerprint(struct generation *generation, const char *files)
 
 struct generation *
 generation_new(unsigned number, struct config *config, const struct api_config *api, const char *python,
-    struct listeners *listeners, const char *files)
+    const char *model_path, struct listeners *listeners, const char *files)
 {
 	struct generation *generation = xcalloc(1, sizeof(*generation));
 
@@ -206,9 +230,18 @@ generation_new(unsigned number, struct config *config, const struct api_config *
 	    .config = config_ref(config),
 	    .api = api,
 	    .python = xstrdup(python),
+	    .model_path = model_path ? xstrdup(model_path) : NULL,
 	    .listeners = listeners_ref(listeners)};
 	make_fingerprint(generation, files);
 	return generation;
+}
+
+const char *
+generation_local_model(const struct api_config *api)
+{
+	const char *model = api->predictor.model;
+
+	return model && !config_model_is_remote(model) ? model : NULL;
 }
 
 struct generation *
@@ -226,5 +259,6 @@ generation_unref(struct generation *generation)
 	listeners_unref(generation->listeners);
 	config_unref(generation->config);
 	free(generation->python);
+	free(generation->model_path);
 	free(generation);
 }

@@ -1,9 +1,9 @@
 /*
- * generation - what the replicas of an api are made of: its part of a config, the interpreter, the listeners.
+ * generation - what the replicas of an api are made of: its part of a config, the interpreter, the model, the listeners.
  *
  * It never changes, but for what is found out about it. A reload that changes what a replica would see makes a new one, whose replicas take the places of the old
- * ones'; a reload that does not leaves it, and its replicas, alone. The fingerprint tells: a hash of those settings and of the
- * files of the project. What is compared and what is not (counts, scaling, the length of the queue: they take effect without a
+ * ones'; a reload that does not leaves it, and its replicas, alone. The fingerprint tells: a hash of those settings, of the
+ * files of the project and of the model. What is compared and what is not (counts, scaling, the length of the queue: they take effect without a
  * new replica) is written in generation.c.
  */
 #ifndef SUPERVISOR_GENERATION_H
@@ -21,14 +21,19 @@ struct generation {
 	struct config *config;
 	const struct api_config *api; /* of config */
 	char *python;                 /* the interpreter whose environment the replicas take */
+	char *model_path;             /* where the model lies on this machine, or NULL */
 	struct listeners *listeners;
 	bool unfit; /* its replicas cannot be forked by a template, as was found out and said */
 	char fingerprint[FINGERPRINT_DIGITS + 1];
 };
 
-/* files: what project_hash gave for that config. One reference. */
+/* files: what project_hash gave for that config; model_path: may be NULL. Both are copied. Looks at the files of the model. One
+ * reference. */
 struct generation *generation_new(unsigned number, struct config *config, const struct api_config *api,
-    const char *python, struct listeners *listeners, const char *files);
+    const char *python, const char *model_path, struct listeners *listeners, const char *files);
+
+/* The model of an api that lies on this machine already; NULL: there is none, or it must be fetched. Borrowed from api. */
+const char *generation_local_model(const struct api_config *api);
 struct generation *generation_ref(struct generation *generation);
 void generation_unref(struct generation *generation); /* NULL is fine */
 

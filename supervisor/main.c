@@ -177,13 +177,14 @@ keep_signals(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/* to_prepare: the environment in which a model is to be made. */
 static struct config *
-load_config(const char *path)
+load_config(const char *path, bool to_prepare)
 {
 	struct config *config = NULL;
 	struct config_errors errors;
 
-	if (config_load(path, &config, &errors) < 0) {
+	if ((to_prepare ? config_load_to_prepare : config_load)(path, &config, &errors) < 0) {
 		for (size_t i = 0; i < errors.n_lines; i++)
 			fprintf(stderr, "%s\n", errors.lines[i]);
 		if (errors.n_more > 0)
@@ -205,7 +206,7 @@ main(int argc, char **argv)
 	if (getpid() == 1 && !line.test)
 		keep_signals();
 	log_set_identity("supervisor", NULL, -1);
-	config = load_config(line.config);
+	config = load_config(line.config, line.supervisor.mode == SUPERVISOR_ENVIRONMENT && !line.test);
 	if (!config) {
 		free(line.supervisor.argv);
 		return EXIT_FAILURE;

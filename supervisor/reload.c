@@ -279,8 +279,8 @@ apply(struct supervisor *supervisor, struct config *config, const char *python)
 	for (size_t i = 0; i < config->n_apis; i++) {
 		const struct api_config *settings = &config->apis[i];
 		struct api *api = find(supervisor, settings);
-		struct generation *generation = generation_new(
-		    supervisor->reload.number, config, settings, python, supervisor->listeners, files);
+		struct generation *generation = generation_new(supervisor->reload.number, config, settings, python,
+		    generation_local_model(settings), supervisor->listeners, files);
 
 		if (api)
 			change_api(supervisor, api, config, settings, generation);

@@ -387,8 +387,8 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		struct api *api = supervisor->apis[i];
 
-		api->generation = generation_new(
-		    1, supervisor->config, api->settings, python, supervisor->listeners, files);
+		api->generation = generation_new(1, supervisor->config, api->settings, python,
+		    generation_local_model(api->settings), supervisor->listeners, files);
 		api->verified_ms = clock_ms();
 	}
 	r = listeners_listen(supervisor->listeners, err);

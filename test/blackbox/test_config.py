@@ -49,13 +49,17 @@ def test_every_bad_file_is_refused_with_the_errors_it_expects(path):
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "configs").glob("*/cortex.yaml")))
-def test_every_example_is_good(name):
-    result = cortexd("-t", "-c", ROOT / "configs" / name / "cortex.yaml")
+def test_every_example_is_good(name, tmp_path):
+    folder = tmp_path / name
+    shutil.copytree(ROOT / "configs" / name, folder, ignore=shutil.ignore_patterns(".cortex"))
+    for model in re.findall(r"^    model: (\S+)$", (folder / "cortex.yaml").read_text(), re.MULTILINE):
+        (folder / model).exists() or (folder / model).touch()  # train.py has yet to make it
+    result = cortexd("-t", "-c", folder / "cortex.yaml")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.strip().endswith("good")
 
 
-def test_what_is_commented_out_in_the_annotated_example_is_known_but_not_supported_yet(tmp_path):
+def test_what_is_commented_out_in_the_annotated_example_is_known(tmp_path):
     shutil.copytree(ROOT / "configs" / "annotated", tmp_path, dirs_exist_ok=True)
     text = (ROOT / "configs" / "annotated" / "cortex.yaml").read_text()
     uncommented = re.sub(r"^(  +)# (?=\s*\w+: ?)", r"\1", text, flags=re.MULTILINE)
@@ -142,7 +146,7 @@ BAD_ROWS = [
     (api(predictor="{path: other.py}"), [r'3:15: api "a": predictor.path: "other.py"']),
     (api(predictor="{path: lib}"), [r'3:15: api "a": predictor.path: "lib"']),
     (api(predictor="{path: ../predictor.py}"), [r"3:15: .*out of the project folder"]),
-    (api(predictor="{path: predictor.py, model: s3://b/m.pkl}"), [r"3:35: .*model: .*not supported yet"]),
+    (api(predictor="{path: predictor.py, model: nowhere.pkl}"), [r'3:35: .*model: "nowhere.pkl" does not exist']),
     (api(predictor="{path: predictor.py, python_path: none}"), [r'3:35: .*python_path: "none"']),
     (api(predictor="{path: predictor.py, metadata: [1]}"), [r"3:35: .*metadata: found a list; must be a map"]),
     (api("tracker: {model_type: classification}"), [r"4:3: .*tracker.*not supported yet"]),

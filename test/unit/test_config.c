@@ -686,6 +686,91 @@ paths_stay_in_the_project(UNUSED void **state)
 	}
 }
 
+/* Where the model of an onnx api leads, or an error that holds expected. */
+static void
+check_model(const char *kind, const char *model, const char *expected, bool good)
+{
+	char text[512];
+	struct config *config;
+
+	snprintf(text, sizeof(text), "- kind: api\n  name: iris\n  %s: {model: \"%s\"}\n", kind, model);
+	if (!good) {
+		assert_bad(text, expected);
+		return;
+	}
+	config = parse_good(text);
+	assert_string_equal(config->apis[0].predictor.model, expected);
+	config_unref(config);
+}
+
+static void
+models_lie_anywhere(UNUSED void **state)
+{
+	static const char *const remote[] = {
+	    "s3://bucket/key", "s3://b/with space", "https://host/m.onnx", "http://127.0.0.1:9/a@b/?c=d"};
+	char path[256];
+
+	make_folder("models");
+	write_file("models/m.onnx", "");
+	make_link("models", "current");
+	snprintf(path, sizeof(path), "%s/models/m.onnx", folder);
+	check_model("onnx", "models/m.onnx", path, true);
+	check_model("onnx", "./current/../current/m.onnx", path, true);
+	check_model("onnx", path, path, true);
+	check_model("onnx", "/etc/passwd", "/etc/passwd", true);
+	check_model("onnx", "models", "is a folder; must be a file", false);
+	snprintf(path, sizeof(path), "%s/models", folder);
+	check_model("tensorflow", "current", path, true);
+	check_model("tensorflow", "/", "/", true);
+	check_model("tensorflow", "/dev/null", "is neither a file nor a folder", false);
+	check_model("tensorflow", "nowhere", "\"nowhere\" does not exist", false);
+	check_model("tensorflow", "models/m.onnx/", "Not a directory", false);
+	for (size_t i = 0; i < N_ELEMENTS(remote); i++) {
+		check_model("onnx", remote[i], remote[i], true);
+		assert_true(config_model_is_remote(remote[i]));
+	}
+	assert_false(config_model_is_remote("/s3://a/b"));
+}
+
+static void
+an_api_is_of_one_kind(UNUSED void **state)
+{
+	struct config *config = parse_good(
+	    "- {kind: api, name: a, predictor: {path: predictor.py, model: predictor.py}}\n"
+	    "- {kind: api, name: b, onnx: {model: 's3://b/m', env: {A: 1}, metadata: {a: 1},\n"
+	    "    request_handler: predictor.py}}\n"
+	    "- {kind: api, name: c, tensorflow: {model: 's3://b/m', signature_key: 'yes'}}\n");
+
+	assert_int_equal(config->apis[0].kind, API_PREDICTOR);
+	assert_true(*config->apis[0].predictor.model == '/');
+	assert_int_equal(config->apis[1].kind, API_ONNX);
+	assert_string_equal(config->apis[1].predictor.path, "predictor.py");
+	assert_string_equal(config->apis[1].predictor.metadata_json, "{\"a\":1}");
+	assert_int_equal(config->apis[1].predictor.n_env, 1);
+	assert_int_equal(config->apis[2].kind, API_TENSORFLOW);
+	assert_null(config->apis[2].predictor.path);
+	assert_string_equal(config->apis[2].predictor.signature_key, "yes");
+	config_unref(config);
+}
+
+/* `cortexd --environment` comes before the script that makes the model. */
+static void
+a_project_is_prepared_before_its_model_is_there(UNUSED void **state)
+{
+	struct config *config = NULL;
+	struct config_errors errors;
+	char path[256], model[256];
+
+	write_file("cortex.yaml", "- kind: api\n  name: iris\n  onnx: {model: ./none.onnx}\n");
+	snprintf(path, sizeof(path), "%s/cortex.yaml", folder);
+	assert_int_equal(config_load(path, &config, &errors), -EINVAL);
+	config_errors_done(&errors);
+	assert_int_equal(config_load_to_prepare(path, &config, &errors), 0);
+	snprintf(model, sizeof(model), "%s/none.onnx", folder);
+	assert_string_equal(config->apis[0].predictor.model, model);
+	config_unref(config);
+}
+
 static void
 the_project_folder_may_be_a_link(UNUSED void **state)
 {
@@ -980,6 +1065,9 @@ main(void)
 	    TEST(replicas_together_have_a_limit),
 	    TEST(a_deployment_is_named_after_its_folder),
 	    TEST(paths_stay_in_the_project),
+	    TEST(models_lie_anywhere),
+	    TEST(an_api_is_of_one_kind),
+	    TEST(a_project_is_prepared_before_its_model_is_there),
 	    TEST(the_project_folder_may_be_a_link),
 	    TEST(a_folder_whose_name_is_no_text_is_refused),
 	    TEST(requirements_must_be_a_file),

@@ -177,7 +177,10 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .replica = 3,
 	    .endpoint = (char *)"/iris/predict",
 	    .project_folder = (char *)"/srv/pro ject",
-	    .implementation = (char *)"src/predictor.py",
+	    .kind = API_TENSORFLOW,
+	    .implementation = (char *)"src/handler.py",
+	    .model_path = (char *)"/srv/models/caf\xc3\xa9",
+	    .signature_key = (char *)"predict",
 	    .metadata_json = (char *)"{\"big\": 123456789012345678901234567890, \"nan\": NaN}",
 	    .python = (char *)"/usr/bin/python3.11",
 	    .env = env,
@@ -206,7 +209,10 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.replica, 3);
 	assert_string_equal(got.endpoint, start.endpoint);
 	assert_string_equal(got.project_folder, start.project_folder);
+	assert_int_equal(got.kind, API_TENSORFLOW);
 	assert_string_equal(got.implementation, start.implementation);
+	assert_string_equal(got.model_path, start.model_path);
+	assert_string_equal(got.signature_key, "predict");
 	assert_null(got.python_path);
 	assert_string_equal(got.metadata_json, start.metadata_json);
 	assert_string_equal(got.python, start.python);
@@ -233,8 +239,8 @@ static void
 test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 {
 	struct activator_api apis[] = {
-	    {0, (char *)"iris", (char *)"/iris/predict", true, 60000, 1 << 20, 100},
-	    {4095, (char *)"caf\xc3\xa9", (char *)"/b", false, 1, 1, 0},
+	    {0, (char *)"iris", (char *)"/iris/predict", true, false, 60000, 1 << 20, 100},
+	    {4095, (char *)"caf\xc3\xa9", (char *)"/b", false, true, 1, 1, 0},
 	};
 	const struct activator_start start = {
 	    .apis = apis,
@@ -254,6 +260,7 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	assert_string_equal(got.apis[1].name, apis[1].name);
 	assert_int_equal(got.apis[1].number, 4095);
 	assert_true(got.apis[0].routed && !got.apis[1].routed);
+	assert_true(!got.apis[0].describes && got.apis[1].describes);
 	assert_string_equal(got.apis[0].endpoint, "/iris/predict");
 	assert_int_equal(got.apis[0].timeout_ms, 60000);
 	assert_int_equal(got.apis[0].max_body_bytes, 1 << 20);
@@ -266,6 +273,44 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	activator_start_done(&got);
 	for (size_t cut = 0; cut < strlen(json); cut++)
 		assert_int_equal(activator_start_decode(json, cut, &got, &err), -EBADMSG);
+	free(json);
+}
+
+/* Only a predictor must have code; messages are about that, or else about the model. */
+static void
+test_a_model_needs_no_code(UNUSED void **state)
+{
+	struct start_record start = {
+	    .api = (char *)"iris",
+	    .endpoint = (char *)"/iris",
+	    .project_folder = (char *)"/srv",
+	    .kind = API_ONNX,
+	    .model_path = (char *)"/srv/models/iris.onnx",
+	    .metadata_json = (char *)"{}",
+	    .python = (char *)"/usr/bin/python3.11",
+	    .n_listeners = 1,
+	    .timeout_ms = 1,
+	    .max_body_bytes = 1,
+	    .cpu_millicpu = 1,
+	};
+	struct start_record got;
+	struct error err;
+	char *json = start_record_encode(&start);
+
+	assert_int_equal(start_record_decode(json, strlen(json), &got, &err), 0);
+	free(json);
+	assert_int_equal(got.kind, API_ONNX);
+	assert_null(got.implementation);
+	assert_null(got.signature_key);
+	assert_string_equal(start_record_subject(&got), "iris.onnx");
+	got.implementation = xstrdup("handler.py");
+	assert_string_equal(start_record_subject(&got), "handler.py");
+	start_record_done(&got);
+	start.model_path = NULL;
+	assert_string_equal(start_record_subject(&start), "the model");
+	start.kind = API_PREDICTOR;
+	json = start_record_encode(&start);
+	assert_int_equal(start_record_decode(json, strlen(json), &got, &err), -EBADMSG);
 	free(json);
 }
 
@@ -293,6 +338,7 @@ main(void)
 	    cmocka_unit_test(test_a_long_text_is_cut),
 	    cmocka_unit_test(test_bad_records_are_refused),
 	    cmocka_unit_test(test_a_start_record_survives_the_way),
+	    cmocka_unit_test(test_a_model_needs_no_code),
 	    cmocka_unit_test(test_the_start_record_of_the_activator_survives_the_way),
 	    cmocka_unit_test(test_bad_start_records_are_refused),
 	};

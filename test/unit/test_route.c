@@ -27,35 +27,37 @@ test_targets_lead_where_they_should(UNUSED void **state)
 		enum http_route_kind kind;
 		unsigned api;
 		bool debug;
+		bool describes;
 	} cases[] = {
-	    {"/iris", HTTP_ROUTE_API, 7, false},
-	    {"/iris/", HTTP_ROUTE_API, 7, false},
-	    {"/iris?debug=true", HTTP_ROUTE_API, 7, true},
-	    {"/i%72is", HTTP_ROUTE_API, 7, false},
-	    {"http://h/iris", HTTP_ROUTE_API, 7, false},
-	    {"/iris/v2", HTTP_ROUTE_API, 0, false},
-	    {"/iris/v", HTTP_ROUTE_NONE, 0, false},
-	    {"/iri", HTTP_ROUTE_NONE, 0, false},
-	    {"/IRIS", HTTP_ROUTE_NONE, 0, false},
-	    {"/", HTTP_ROUTE_NONE, 0, false},
-	    {"/healthz", HTTP_ROUTE_HEALTH, 0, false},
-	    {"/readyz", HTTP_ROUTE_READY, 0, false},
-	    {"/readyz/", HTTP_ROUTE_READY, 0, false},
-	    {"*", HTTP_ROUTE_SERVER, 0, false},
-	    {"iris", HTTP_ROUTE_MALFORMED, 0, false},
-	    {"/%zz", HTTP_ROUTE_MALFORMED, 0, false},
+	    {"/iris", HTTP_ROUTE_API, 7, false, true},
+	    {"/iris/", HTTP_ROUTE_API, 7, false, true},
+	    {"/iris?debug=true", HTTP_ROUTE_API, 7, true, true},
+	    {"/i%72is", HTTP_ROUTE_API, 7, false, true},
+	    {"http://h/iris", HTTP_ROUTE_API, 7, false, true},
+	    {"/iris/v2", HTTP_ROUTE_API, 0, false, false},
+	    {"/iris/v", HTTP_ROUTE_NONE, 0, false, false},
+	    {"/iri", HTTP_ROUTE_NONE, 0, false, false},
+	    {"/IRIS", HTTP_ROUTE_NONE, 0, false, false},
+	    {"/", HTTP_ROUTE_NONE, 0, false, false},
+	    {"/healthz", HTTP_ROUTE_HEALTH, 0, false, false},
+	    {"/readyz", HTTP_ROUTE_READY, 0, false, false},
+	    {"/readyz/", HTTP_ROUTE_READY, 0, false, false},
+	    {"*", HTTP_ROUTE_SERVER, 0, false, false},
+	    {"iris", HTTP_ROUTE_MALFORMED, 0, false, false},
+	    {"/%zz", HTTP_ROUTE_MALFORMED, 0, false, false},
 	};
 	struct http_routes routes = {0};
 
 	assert_int_equal(find(&routes, "/iris").kind, HTTP_ROUTE_NONE);
-	http_routes_add(&routes, "/iris", 7);
-	http_routes_add(&routes, "/iris/v2", 0);
+	http_routes_add(&routes, "/iris", 7, true);
+	http_routes_add(&routes, "/iris/v2", 0, false);
 	for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
 		struct http_route route = find(&routes, cases[i].target);
 
 		assert_int_equal(route.kind, cases[i].kind);
 		assert_int_equal(route.api, cases[i].api);
 		assert_int_equal(route.debug, cases[i].debug);
+		assert_int_equal(route.describes, cases[i].describes);
 	}
 	http_routes_done(&routes);
 }
@@ -82,7 +84,7 @@ test_a_thousand_apis_are_found_as_fast_as_one(UNUSED void **state)
 
 	for (unsigned i = 0; i < N_ELEMENTS(endpoints); i++) {
 		snprintf(endpoints[i], sizeof(endpoints[i]), "/deployment/api-%u", i);
-		http_routes_add(&routes, endpoints[i], i);
+		http_routes_add(&routes, endpoints[i], i, false);
 		if (i + 1 == 1000 || i + 1 == N_ELEMENTS(endpoints))
 			assert_in_range(longest_search(&routes), 1, 40);
 	}
