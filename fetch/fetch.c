@@ -38,19 +38,6 @@ mib(int64_t bytes)
 	return (double)bytes / (1 << 20);
 }
 
-static void
-progress(void *arg, int64_t bytes, int64_t all_bytes, int64_t new_bytes, int64_t ms)
-{
-	const struct address *address = arg;
-	double rate = mib(new_bytes) * 1000 / (double)MAX(ms, 1);
-
-	if (all_bytes > 0 && rate > 0)
-		say("%s: %.0f of %.0f MiB, %.1f MiB/s, %.0f s left", address->shown, mib(bytes), mib(all_bytes), rate,
-		    mib(all_bytes - bytes) / rate);
-	else
-		say("%s: %.0f MiB, %.1f MiB/s", address->shown, mib(bytes), rate);
-}
-
 /* An amount in the unit that suits it. */
 static char *
 amount(int64_t bytes)
@@ -60,6 +47,22 @@ amount(int64_t bytes)
 	if (bytes < 10 << 20)
 		return xasprintf("%.1f KiB", (double)bytes / (1 << 10));
 	return xasprintf("%.1f MiB", mib(bytes));
+}
+
+static void
+progress(void *arg, int64_t bytes, int64_t all_bytes, int64_t new_bytes, int64_t ms)
+{
+	const struct address *address = arg;
+	double rate = mib(new_bytes) * 1000 / (double)MAX(ms, 1);
+	char *here = amount(bytes), *all = amount(all_bytes);
+
+	if (all_bytes > 0 && rate > 0)
+		say("%s: %s of %s, %.1f MiB/s, %.0f s left", address->shown, here, all, rate,
+		    mib(all_bytes - bytes) / rate);
+	else
+		say("%s: %s, %.1f MiB/s", address->shown, here, rate);
+	free(here);
+	free(all);
 }
 
 /* Of a model whose store does not tell versions apart: by what it holds. */

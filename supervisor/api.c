@@ -292,6 +292,15 @@ drop_candidate(struct api *api, const char *why)
 }
 
 void
+api_begin(struct api *api, struct generation *generation)
+{
+	ASSERT(!api->generation && !api->candidate);
+	api->generation = generation;
+	api->verified_ms = clock_ms();
+	api->awaits_model = false;
+}
+
+void
 api_set_candidate(struct api *api, struct generation *candidate)
 {
 	drop_candidate(api, "there is a newer config");
@@ -383,15 +392,16 @@ accept_candidate(struct api *api)
 	api->generation = take_ptr(&api->candidate);
 	api->verified_ms = api->candidate_ms;
 	api->doubted_ms = 0;
+	api->awaits_model = false;
 	activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
 }
 
 static void
-reject_candidate(struct api *api, const struct slot *slot)
+reject_candidate(struct api *api, const char *why)
 {
-	reload_note_failure(api->supervisor, api, slot->last_death);
+	reload_note_failure(api->supervisor, api, why);
 	drop_candidate(api, "its generation does not start");
-	if (!api->generation)
+	if (!api->generation && !api->awaits_model)
 		api->retired = true;
 }
 
@@ -401,8 +411,10 @@ try_candidate(struct api *api)
 {
 	struct slot *slot = pick(api, api->candidate, true), *template = find_template(api, api->candidate);
 
-	if (template && template->deaths > 0) {
-		reject_candidate(api, template);
+	if (api->candidate->failure) {
+		reject_candidate(api, api->candidate->failure);
+	} else if (template && template->deaths > 0) {
+		reject_candidate(api, template->last_death);
 	} else if (!slot) {
 		slot = add_slot(api, api->candidate);
 		if (slot)
@@ -415,7 +427,7 @@ try_candidate(struct api *api)
 			template->trial = false;
 		accept_candidate(api);
 	} else if (slot->deaths > 0) {
-		reject_candidate(api, slot);
+		reject_candidate(api, slot->last_death);
 	}
 }
 
@@ -583,7 +595,7 @@ api_has_rolled(const struct api *api)
 		return false;
 	if (api->candidate)
 		return *api->lacks && TAILQ_EMPTY(&api->slots); /* it is new, and will start when there is room */
-	if (api->said_stuck)
+	if (api->said_stuck || (!api->generation && api->awaits_model))
 		return true;
 	TAILQ_FOREACH (slot, &api->slots, in_api)
 		if (!stays(slot) || slot->generation != api->generation ||

@@ -48,6 +48,7 @@ struct api {
 	int allowed;                   /* of these, by the room that the host has */
 	int startable;                 /* so many may be started now */
 	char lacks[CAPACITY_TEXT_MAX]; /* what keeps it from having all that are wanted; "": nothing */
+	bool awaits_model;             /* it has no generation since the start, because its model could not be had */
 	bool routed;                   /* requests find it */
 	bool retired;                  /* no longer in the config: it ends when its queue is empty */
 	bool said_stuck; /* that the new generation cannot replace all of the old, because replicas of it keep dying */
@@ -59,6 +60,9 @@ MUSTCHECK int api_new(struct supervisor *supervisor, struct config *config, cons
     struct api **ret_api, struct error *err);
 void api_free(struct api *api);         /* it has no slots */
 void api_remove_slots(struct api *api); /* for the end of the supervisor */
+
+/* Its first generation, without a trial; the caller's reference goes to the api. */
+void api_begin(struct api *api, struct generation *generation);
 
 /* A reload wants this to be its generation: try it. */
 void api_set_candidate(struct api *api, struct generation *candidate);

@@ -260,5 +260,6 @@ generation_unref(struct generation *generation)
 	config_unref(generation->config);
 	free(generation->python);
 	free(generation->model_path);
+	free(generation->failure);
 	free(generation);
 }

@@ -22,6 +22,7 @@ struct generation {
 	const struct api_config *api; /* of config */
 	char *python;                 /* the interpreter whose environment the replicas take */
 	char *model_path;             /* where the model lies on this machine, or NULL */
+	char *failure;                /* why it cannot have replicas; NULL: it can */
 	struct listeners *listeners;
 	bool unfit; /* its replicas cannot be forked by a template, as was found out and said */
 	char fingerprint[FINGERPRINT_DIGITS + 1];

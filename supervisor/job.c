@@ -78,6 +78,7 @@ job_start(struct job *job, struct event_base *base, const struct job_plan *plan,
 	int fds[3] = {-1, -1, -1};
 	struct spawn_plan spawn_plan = {
 	    .path = plan->argv[0],
+	    .program = plan->program,
 	    .argv = (char *const *)plan->argv,
 	    .envp = plan->envp,
 	    .folder = plan->folder,

@@ -25,6 +25,7 @@ typedef void job_over_cb(void *arg, const struct error *failure);
 
 struct job_plan {
 	const char *const *argv; /* argv[0] is the path of the program */
+	int program;             /* as in struct spawn_plan */
 	char *const *envp;
 	const char *folder; /* working directory */
 	job_line_cb *line_cb;

@@ -75,8 +75,10 @@ end(struct supervisor *supervisor, bool good, const char *text)
 		log_info("reload: %s", text);
 	else
 		log_error("reload: %s", text);
-	if (reload->step == RELOAD_NONE)
+	if (reload->step == RELOAD_NONE) {
 		report_reload_ends(supervisor);
+		supply_collect(supervisor);
+	}
 	supervisor_compare_soon(supervisor);
 }
 
@@ -138,7 +140,7 @@ begin(struct supervisor *supervisor)
 	reload->config_since_ms = clock_ms();
 	reload->step = RELOAD_ENVIRONMENT;
 	if (listeners_bind(config, &supervisor->open_listeners, NULL, &reload->listeners, &err) < 0 ||
-	    supervisor_find_python(supervisor, config, NULL, &err) < 0)
+	    supply_find(supervisor, config, NULL, &err) < 0)
 		fail(supervisor, err.text);
 }
 
@@ -160,7 +162,7 @@ reload_request(struct supervisor *supervisor)
 	}
 	if (!supervisor->serving || reload->step == RELOAD_ENVIRONMENT) {
 		log_info("SIGHUP: reloading once %s",
-		    supervisor->serving ? "the environment is there" : "cortexd has started");
+		    supervisor->serving ? "what the last one needs is there" : "cortexd has started");
 		reload->again = true;
 		return;
 	}
@@ -271,7 +273,7 @@ retire_others(struct supervisor *supervisor, const struct config *config, bool r
 }
 
 static void
-apply(struct supervisor *supervisor, struct config *config, const char *python)
+apply(struct supervisor *supervisor, struct config *config)
 {
 	char files[FINGERPRINT_DIGITS + 1];
 
@@ -279,8 +281,8 @@ apply(struct supervisor *supervisor, struct config *config, const char *python)
 	for (size_t i = 0; i < config->n_apis; i++) {
 		const struct api_config *settings = &config->apis[i];
 		struct api *api = find(supervisor, settings);
-		struct generation *generation = generation_new(supervisor->reload.number, config, settings, python,
-		    generation_local_model(settings), supervisor->listeners, files);
+		struct generation *generation = supply_make_generation(
+		    supervisor, supervisor->reload.number, config, settings, files);
 
 		if (api)
 			change_api(supervisor, api, config, settings, generation);
@@ -293,13 +295,13 @@ apply(struct supervisor *supervisor, struct config *config, const char *python)
 }
 
 void
-reload_go_on(struct supervisor *supervisor, const char *python)
+reload_go_on(struct supervisor *supervisor, bool found)
 {
 	struct reload *reload = &supervisor->reload;
 	struct config *config;
 	struct error err;
 
-	if (!python) {
+	if (!found) {
 		fail(supervisor, "its environment cannot be built");
 		return;
 	}
@@ -323,7 +325,7 @@ reload_go_on(struct supervisor *supervisor, const char *python)
 	reload->rolling_number = reload->number;
 	reload->since_ms = reload->config_since_ms;
 	reload->n_failed = reload->n_changed = reload->n_added = reload->n_removed = reload->n_unchanged = 0;
-	apply(supervisor, config, python);
+	apply(supervisor, config);
 	scale_set_config(supervisor);
 	activator_tell_apis(supervisor);
 	supervisor_compare_soon(supervisor);

@@ -49,8 +49,8 @@ void reload_started(struct supervisor *supervisor);
 /* SIGHUP. */
 void reload_request(struct supervisor *supervisor);
 
-/* The interpreter of the new config is known; NULL: its environment cannot be built, as was logged. */
-void reload_go_on(struct supervisor *supervisor, const char *python);
+/* What the new config needs is there; false: its environment cannot be built, as was logged. */
+void reload_go_on(struct supervisor *supervisor, bool found);
 
 /* The api's candidate was dropped, and why. */
 void reload_note_failure(struct supervisor *supervisor, const struct api *api, const char *why);

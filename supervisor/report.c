@@ -157,7 +157,7 @@ extend_timeout(struct supervisor *supervisor, enum report_state state, const str
 
 	if (state != REPORT_STARTING && state != REPORT_RELOADING)
 		return;
-	under_way = under_way || counts->under_way > 0 || environment_is_busy(supervisor->environment);
+	under_way = under_way || counts->under_way > 0 || supply_is_busy(&supervisor->supply);
 	if (!evtimer_pending(&report->again_event, NULL))
 		evtimer_add(&report->again_event, &period);
 	if (!under_way)

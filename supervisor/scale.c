@@ -78,7 +78,7 @@ explain(struct api *api, const struct capacity *host, const struct capacity *fre
 	char text[CAPACITY_TEXT_MAX] = "";
 	struct capacity request;
 
-	if (!api->retired && api->allowed < api->wanted) {
+	if (!api->retired && newest_of(api) && api->allowed < api->wanted) {
 		request = request_of(newest_of(api));
 		capacity_explain(host, free, &request, text);
 	}

@@ -20,16 +20,16 @@
 #define LEFTOVERS_GRACE_MS 200  /* for those that were killed with their group and are about to be gone */
 #define LEFTOVERS_WAIT_MS  2000
 
-/* The job of the environment did not end on SIGTERM. */
+/* The job that builds an environment, or fetches a model, did not end on SIGTERM. */
 static void
 stop_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct supervisor *supervisor = arg;
 
-	if (!environment_is_busy(supervisor->environment))
+	if (!supply_is_busy(&supervisor->supply))
 		return;
 	log_warning("environment: does not end; sending SIGKILL");
-	environment_stop(supervisor->environment, SIGKILL);
+	supply_stop(&supervisor->supply, SIGKILL);
 	supervisor->stop_killed = true;
 }
 
@@ -123,7 +123,7 @@ stop_request(struct supervisor *supervisor, const char *reason)
 		else
 			log_info("%s: stopping", reason);
 		tell_draining(supervisor);
-		environment_stop(supervisor->environment, SIGTERM);
+		supply_stop(&supervisor->supply, SIGTERM);
 		evtimer_add(&supervisor->stop_event, &grace);
 		break;
 	case STOP_DRAIN:
@@ -157,7 +157,7 @@ stop_is_complete(struct supervisor *supervisor)
 		supervisor_compare_later(supervisor);
 		return false;
 	}
-	return !environment_is_busy(supervisor->environment) && supervisor->upgrade.step != UPGRADE_CANCELED;
+	return !supply_is_busy(&supervisor->supply) && supervisor->upgrade.step != UPGRADE_CANCELED;
 }
 
 /* Are there children but for these? Kill them. */

@@ -95,6 +95,7 @@ announce(struct supervisor *supervisor)
 	if (supervisor->activator.state != SLOT_READY)
 		goto out;
 	supervisor->announced = true;
+	supply_collect(supervisor);
 	for (size_t l = 0; l < supervisor->listeners->n; l++)
 		for (size_t i = 0; i < supervisor->n_apis; i++) {
 			const struct listener *listener = &supervisor->listeners->all[l]->listener;
@@ -200,9 +201,9 @@ reap(struct supervisor *supervisor, pid_t pid)
 	struct slot *slot = supervisor_find_slot(supervisor, pid);
 	int status;
 
-	if (!slot && !environment_owns(supervisor->environment, pid))
+	if (!slot && !supply_owns(&supervisor->supply, pid))
 		slot = find_unborn(supervisor, pid);
-	if (slot || environment_owns(supervisor->environment, pid))
+	if (slot || supply_owns(&supervisor->supply, pid))
 		kill(-pid, SIGKILL);
 	if (supervisor->scale.usage)
 		usage_before_reap(supervisor->scale.usage, pid);
@@ -210,8 +211,8 @@ reap(struct supervisor *supervisor, pid_t pid)
 		return;
 	if (slot)
 		child_reaped(slot, status);
-	else if (environment_owns(supervisor->environment, pid))
-		environment_reaped(supervisor->environment, status);
+	else if (supply_owns(&supervisor->supply, pid))
+		supply_reaped(&supervisor->supply, pid, status);
 	else if (upgrade_owns(supervisor, pid))
 		upgrade_reaped(supervisor, status);
 	else
@@ -378,18 +379,28 @@ make_apis(struct supervisor *supervisor, struct error *err)
 
 /* Everything that replicas need is there: take connections and let the comparison start them. */
 static int
-begin_to_serve(struct supervisor *supervisor, const char *python, struct error *err)
+begin_to_serve(struct supervisor *supervisor, struct error *err)
 {
 	char files[FINGERPRINT_DIGITS + 1];
+	bool awaits = false;
 	int r;
 
 	project_hash(supervisor->config, files);
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		struct api *api = supervisor->apis[i];
+		struct generation *generation = supply_make_generation(
+		    supervisor, 1, supervisor->config, api->settings, files);
 
-		api->generation = generation_new(1, supervisor->config, api->settings, python,
-		    generation_local_model(api->settings), supervisor->listeners, files);
-		api->verified_ms = clock_ms();
+		if (!generation->failure) {
+			api_begin(api, generation);
+			continue;
+		}
+		error_set(err, -ENOENT, "api \"%s\": %s", api->name, generation->failure);
+		generation_unref(generation);
+		if (takeover_is_pending(&supervisor->takeover)) /* the one that is there does better */
+			return -ENOENT;
+		log_error("%s", err->text);
+		api->awaits_model = awaits = true;
 	}
 	r = listeners_listen(supervisor->listeners, err);
 	if (r < 0)
@@ -397,6 +408,8 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 	r = scale_init(supervisor, err);
 	if (r < 0)
 		return r;
+	if (awaits)
+		supply_retry(supervisor);
 	supervisor->serving = true;
 	if (!takeover_is_pending(&supervisor->takeover))
 		reload_started(supervisor);
@@ -404,9 +417,8 @@ begin_to_serve(struct supervisor *supervisor, const char *python, struct error *
 	return 0;
 }
 
-/* NULL: the environment could not be built, as was logged, or a stop was requested. */
-static void
-python_is_known(struct supervisor *supervisor, const char *python)
+void
+supervisor_supplied(struct supervisor *supervisor, bool found)
 {
 	bool prints = supervisor->options.mode == SUPERVISOR_ENVIRONMENT;
 	struct error err;
@@ -415,48 +427,19 @@ python_is_known(struct supervisor *supervisor, const char *python)
 		supervisor->exit_code = prints ? 1 : supervisor->exit_code;
 		supervisor_compare_soon(supervisor);
 	} else if (supervisor->serving) {
-		reload_go_on(supervisor, python);
-	} else if (!python) {
+		reload_go_on(supervisor, found);
+	} else if (!found) {
 		supervisor_give_up(supervisor);
 	} else if (prints) {
-		printf("%s\n", python);
+		printf("%s\n", supervisor->supply.python);
 		if (fflush(stdout) != 0)
 			supervisor->exit_code = 1;
 		supervisor->printed = true;
 		event_base_loopbreak(supervisor->base);
-	} else if (begin_to_serve(supervisor, python, &err) < 0) {
+	} else if (begin_to_serve(supervisor, &err) < 0) {
 		log_error("%s", err.text);
 		supervisor_give_up(supervisor);
 	}
-}
-
-static void
-environment_done_cb(void *arg, const char *python)
-{
-	python_is_known(arg, python);
-}
-
-int
-supervisor_find_python(
-    struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err)
-{
-	const struct environment_plan plan = {
-	    .interpreter = CORTEXD_PYTHON,
-	    .requirements = config->requirements,
-	    .project_folder = config->folder,
-	    .state_dir = config->server.state_dir,
-	    .may_not_build = may_not_build,
-	    .cb = environment_done_cb,
-	    .arg = supervisor,
-	};
-
-	environment_free(take_ptr(&supervisor->environment));
-	if (!config->requirements) {
-		python_is_known(supervisor, CORTEXD_PYTHON);
-		return 0;
-	}
-	supervisor->environment = environment_new(supervisor->base, &plan);
-	return environment_start(supervisor->environment, err);
 }
 
 /* All that can fail before the loop runs. */
@@ -492,20 +475,23 @@ start(struct supervisor *supervisor, struct error *err)
 	if (make_loop(supervisor) < 0)
 		return error_set(err, -ENOMEM, "cannot make the event loop: %s", strerror(errno));
 	report_init(supervisor);
+	supply_init(supervisor, serve ? &supervisor->fetch_program : NULL);
 	if (!serve)
-		return supervisor_find_python(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
+		return supply_find(supervisor, supervisor->config, r < 0 ? refused.text : NULL, err);
 	reload_starting(supervisor);
 	r = takeover_watch(supervisor, err);
 	if (r == 0)
 		r = find_program(supervisor->program, "cortexd-replica", &supervisor->replica_program, err);
 	if (r == 0)
 		r = find_program(supervisor->program, "cortexd-activator", &supervisor->activator_program, err);
+	if (r == 0)
+		r = find_program(supervisor->program, "cortexd-fetch", &supervisor->fetch_program, err);
 	if (r == 0 && !becomes)
 		r = bind_and_become(supervisor, err);
 	if (r < 0)
 		return r;
 	r = make_apis(supervisor, err);
-	return r < 0 ? r : supervisor_find_python(supervisor, supervisor->config, NULL, err);
+	return r < 0 ? r : supply_find(supervisor, supervisor->config, NULL, err);
 }
 
 static void
@@ -528,7 +514,7 @@ done(struct supervisor *supervisor)
 		board_done(&supervisor->board);
 	}
 	cgroups_free(supervisor->cgroups);
-	environment_free(supervisor->environment);
+	supply_done(supervisor);
 	inherited_done(&supervisor->inherited);
 	listeners_unref(supervisor->listeners);
 	report_done(supervisor);
@@ -545,6 +531,7 @@ done(struct supervisor *supervisor)
 	free(supervisor->program);
 	program_done(&supervisor->replica_program);
 	program_done(&supervisor->activator_program);
+	program_done(&supervisor->fetch_program);
 	config_unref(supervisor->config);
 }
 

@@ -17,7 +17,6 @@
 #include "common/config.h"
 #include "supervisor/api.h"
 #include "supervisor/board.h"
-#include "supervisor/environment.h"
 #include "supervisor/inherited.h"
 #include "supervisor/listeners.h"
 #include "supervisor/reload.h"
@@ -25,6 +24,7 @@
 #include "supervisor/scale.h"
 #include "supervisor/slot.h"
 #include "supervisor/spawn.h"
+#include "supervisor/supply.h"
 #include "supervisor/takeover.h"
 #include "supervisor/upgrade.h"
 
@@ -63,6 +63,7 @@ struct supervisor {
 	char *program;  /* what we were started from */
 	struct program replica_program;
 	struct program activator_program;
+	struct program fetch_program;
 	struct board board;
 	struct cgroups *cgroups; /* for replicas; NULL: there are none */
 	struct slot activator;
@@ -78,10 +79,10 @@ struct supervisor {
 	struct takeover takeover; /* of the cortexd that was here before; all empty as a rule */
 	struct scale scale;
 
-	struct environment *environment; /* NULL: no requirements.txt */
-	bool serving;                    /* start-up is over: replicas are wanted */
-	bool printed;                    /* SUPERVISOR_ENVIRONMENT: all is done */
-	bool announced;                  /* all replicas have been ready once */
+	struct supply supply;
+	bool serving;   /* start-up is over: replicas are wanted */
+	bool printed;   /* SUPERVISOR_ENVIRONMENT: all is done */
+	bool announced; /* all replicas have been ready once */
 
 	struct report report; /* what the service manager knows */
 
@@ -111,12 +112,8 @@ void supervisor_remove_api(struct supervisor *supervisor, struct api *api);
 /* One more. */
 void supervisor_add_api(struct supervisor *supervisor, struct api *api);
 
-/*
- * Find out which interpreter the replicas of a config take, or begin to build its environment; may_not_build: why that must not
- * be, or NULL. reload_go_on or the start hears of it, perhaps before this returns. 0, or a negative errno and err.
- */
-MUSTCHECK int supervisor_find_python(
-    struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err);
+/* What a config needs was found (supply.h). False: its environment could not be built, as was logged, or a stop was requested. */
+void supervisor_supplied(struct supervisor *supervisor, bool found);
 
 /* The start failed, as was logged: end as soon as possible with exit code 1. */
 void supervisor_give_up(struct supervisor *supervisor);

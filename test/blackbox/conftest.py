@@ -79,10 +79,10 @@ def start(tmp_path, port, project):
 @pytest.fixture(scope="session")
 def hasty_build():
     """A build for tests that need many deaths, or decisions: a dead replica is started again at once, and the scaler decides
-    each second."""
+    each second, and a model that is not there is looked for twice a second."""
     folder = Path("build/hasty")
     subprocess.run(
-        ["flock", "build/hasty.lock", "make", "-s", f"B={folder}", "DEVELOPER=", "CFLAGS=-DCORTEXD_BACKOFF_FIRST_MS=1 -DCORTEXD_BACKOFF_LIMIT_MS=2 -DCORTEXD_AUTOSCALE_PERIOD_MS=1000"],
+        ["flock", "build/hasty.lock", "make", "-s", f"B={folder}", "DEVELOPER=", "CFLAGS=-DCORTEXD_BACKOFF_FIRST_MS=1 -DCORTEXD_BACKOFF_LIMIT_MS=2 -DCORTEXD_AUTOSCALE_PERIOD_MS=1000 -DCORTEXD_FETCH_RETRY_FIRST_MS=500"],
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -42,7 +42,7 @@ class S3:
     def start(self):
         with open(self.folder / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "--port", f"127.0.0.1:{self.port}", "--region", "us-east-1", "--quiet", "posix", self.folder / "data"],
+                [BINARY, "--port", f"127.0.0.1:{self.port}", "--region", "us-east-1", "--virtual-domain", f"localhost:{self.port}", "--quiet", "posix", self.folder / "data"],
                 env={**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY},
                 stdout=log,
                 stderr=log,

@@ -408,6 +408,18 @@ def test_nobody_in_particular_asks_a_public_bucket(s3, public, fetch):
     assert (fetch.get(f"s3://{public}/d", access_key=None) / "m").read_bytes() == b"x"
 
 
+def test_the_bucket_as_part_of_the_host(s3, bucket, fetch):
+    s3.put(bucket, "d/a b", b"x")
+    (fetch.folder / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
+    with Proxy(s3.port) as proxy:
+        url = proxy.url.replace("127.0.0.1", "localhost")
+        who = {"url": url, "AWS_CONFIG_FILE": str(fetch.folder / "config")}
+        line = fetch.fails(f"s3://{bucket}/d", "--attempts", "1", **who)  # the server knows its own port alone
+        assert f"Host: {bucket}.localhost:{proxy.port}" in proxy.requests[0][2], line
+    who["url"] = s3.url.replace("127.0.0.1", "localhost")
+    assert (fetch.get(f"s3://{bucket}/d", **who) / "a b").read_bytes() == b"x"
+
+
 def test_a_signed_url(s3, bucket, fetch):
     """Signed for GET alone: HEAD is refused."""
     s3.put(bucket, "m", BODY)
