@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,21 +15,11 @@
 #include "fetch/address.h"
 #include "fetch/cache.h"
 #include "fetch/digest.h"
+#include "fetch/say.h"
 #include "fetch/store.h"
 #include "fetch/transfer.h"
 
 #define CHANGES_MAX 5 /* times that a model may change while it is fetched */
-
-static PRINTFLIKE(1) void say(const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	vprintf(format, ap);
-	va_end(ap);
-	putchar('\n');
-	fflush(stdout);
-}
 
 static double
 mib(int64_t bytes)

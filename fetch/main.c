@@ -14,6 +14,7 @@
 
 #include "fetch/cache.h"
 #include "fetch/fetch.h"
+#include "fetch/say.h"
 
 #define ATTEMPTS_DEFAULT 5
 #define STALL_S_DEFAULT  15
@@ -85,7 +86,7 @@ collect(const char *folder, const struct list *paths, const struct list *ids, st
 	if (r == 0)
 		r = cache_collect(&cache, paths->items, paths->n, ids->items, ids->n, err);
 	if (r > 0)
-		printf("removed %d old model%s\n", r, r == 1 ? "" : "s");
+		say("removed %d old model%s", r, r == 1 ? "" : "s");
 	cache_done(&cache);
 	return MIN(r, 0);
 }
@@ -154,7 +155,7 @@ main(int argc, char **argv)
 		return usage("libcurl does not start");
 	r = collects ? collect(plan.cache, &paths, &ids, &err) : fetch_run(&plan, &err);
 	if (r < 0)
-		printf("error: %s\n", err.text);
+		say("error: %s", err.text);
 	curl_global_cleanup();
 	free(paths.items);
 	free(ids.items);

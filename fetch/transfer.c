@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "fetch/digest.h"
+#include "fetch/say.h"
 
 #define LANES         12         /* requests at a time */
 #define PART_BYTES    (32 << 20) /* of one request */
@@ -539,8 +540,10 @@ finish(struct transfer *transfer, struct lane *lane, CURLcode code, struct error
 		transfer->bytes += part->got;
 		return end_part(transfer, part, err);
 	}
-	if (r == 1)
+	if (r == 1) {
+		say("%s; trying again", err->text);
 		part->due_ms = clock_ms() + web_backoff_ms(part->failed, asked_ms, arc4random());
+	}
 	wait_for(transfer, part);
 	return MIN(r, 0);
 }
@@ -585,7 +588,7 @@ fill_lanes(struct transfer *transfer, int64_t *ret_due_ms, struct error *err)
 }
 
 static void
-say(struct transfer *transfer)
+say_progress(struct transfer *transfer)
 {
 	const struct transfer_plan *plan = transfer->plan;
 	int64_t now_ms = clock_ms(), bytes = transfer->bytes, fresh = transfer->new_bytes;
@@ -623,7 +626,7 @@ run(struct transfer *transfer, struct error *err)
 			curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &lane);
 			r = finish(transfer, lane, message->data.result, err);
 		}
-		say(transfer);
+		say_progress(transfer);
 		if (r == 0)
 			r = check_space(transfer, 0, err);
 	}

@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "fetch/say.h"
+
 #define CONNECT_MS       10000
 #define SLOW_BYTES       1024 /* a second: less is standing still */
 #define REDIRECTS_MAX    10
@@ -252,6 +254,9 @@ web_request(const struct web *web, const struct request *request, struct reply *
 	CURLcode code = CURLE_OK;
 
 	for (unsigned failed = 0; failed < attempts; failed++) {
+		if (failed > 0 && !request->attempts)
+			say("%s; trying again",
+			    code == CURLE_OK ? "the server has no time" : web_explain(code, detail));
 		if (failed > 0)
 			sleep_ms(web_backoff_ms(failed, reply.head.retry_after_ms, arc4random()));
 		code = try_once(web, request, &body, detail);

@@ -341,6 +341,23 @@ models_are_busy(const struct models *models)
 	return false;
 }
 
+const char *
+models_progress(const struct models *models)
+{
+	for (size_t i = 0; i < models->n; i++) {
+		const struct job *job = &models->all[i]->job;
+		const char *last = "", *at;
+
+		if (models->all[i]->state != MODEL_RUNS || job->n_lines == 0)
+			continue;
+		/* Behind the address, which may be long. */
+		for (at = job->kept[(job->n_lines - 1) % JOB_KEPT_LINES]; (at = strstr(at, ": ")); last = at)
+			at += 2;
+		return last;
+	}
+	return "begins";
+}
+
 bool
 models_have_children(const struct models *models)
 {

@@ -44,8 +44,9 @@ void models_collect(
 /* As for environment.h: is this child one of ours; it was reaped; end them. NULL is fine. */
 bool models_own(const struct models *models, pid_t pid);
 void models_reaped(struct models *models, pid_t pid, int wait_status);
-bool models_are_busy(const struct models *models);      /* fetching */
-bool models_have_children(const struct models *models); /* or removing */
+bool models_are_busy(const struct models *models);        /* fetching */
+const char *models_progress(const struct models *models); /* how far one of these is, in words; borrowed, never NULL */
+bool models_have_children(const struct models *models);   /* or removing */
 void models_stop(struct models *models, int signal_number);
 
 #endif

@@ -80,6 +80,8 @@ make_status(const struct supervisor *supervisor, enum report_state state, const 
 		    counts->processes == 1 ? "" : "s");
 	else if (state == REPORT_STOPPING)
 		snprintf(status, REPORT_STATUS_MAX, "stopping");
+	else if (!supervisor->serving && models_are_busy(supervisor->supply.models))
+		snprintf(status, REPORT_STATUS_MAX, "fetching models: %s", models_progress(supervisor->supply.models));
 	else if (!supervisor->serving)
 		snprintf(status, REPORT_STATUS_MAX, "making the Python environment");
 	else

@@ -101,6 +101,8 @@ announce(struct supervisor *supervisor)
 			const struct listener *listener = &supervisor->listeners->all[l]->listener;
 			const char *endpoint = supervisor->apis[i]->endpoint;
 
+			if (supervisor->apis[i]->awaits_model)
+				continue;
 			if (listener->config->kind == LISTEN_UNIX)
 				log_info("ready: %s on %s", endpoint, listener->text);
 			else

@@ -9,6 +9,7 @@ import time
 import pytest
 from cortexd import BUILD, read_proc, wait_until
 from s3 import ACCESS_KEY, SECRET_KEY, S3, Fault, Proxy, environment
+from test_service_manager import manager  # noqa: F401  a fixture
 from test_upgrade import Upgradable
 
 PREDICTOR = """\
@@ -179,6 +180,8 @@ def test_an_api_whose_model_is_not_there_gets_it_later(s3, key, start, tmp_path,
         s3.put("models", key, "late")
         assert waiting.answer().json()["model"] == "late"
     wait_until(lambda: cortexd.get("/readyz").status == 200, "all are ready")
+    cortexd.wait_ready(2)
+    assert "ready: " in cortexd.log() and f"ready: http://127.0.0.1:{cortexd.port}/d/a" not in cortexd.log()
 
 
 def test_a_reload_ends_the_wait_for_a_model(s3, key, start, tmp_path):
@@ -241,6 +244,17 @@ def test_a_start_takes_an_earlier_copy_whatever_the_store_says(s3, key, serve):
     again.expect_error("reload: failed")
     assert reload(again).returncode == 1  # somebody is there to be told
     assert answers(again)["model"] == "one" and "wrong-secret" not in again.log()
+
+
+def test_the_service_manager_hears_that_a_model_is_fetched(s3, key, proxy, serve, manager):
+    s3.put("models", key, "one")
+    gate = threading.Event()
+    proxy.choose = lambda number, method, target, head: gate.wait() and None if method == "GET" else None
+    serve(key, wait=False, env=manager.environment)
+    manager.wait("STATUS=fetching models: (begins|fetching 1 object|0 bytes)")
+    manager.wait("EXTEND_TIMEOUT_USEC=")
+    gate.set()
+    manager.wait("READY=1")
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------------
