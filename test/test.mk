@@ -113,7 +113,7 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 		--txt - build/coverage/obj
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
-.PHONY: install bench clean help
+.PHONY: install bench measure-models clean help
 install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
 	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
@@ -123,6 +123,9 @@ install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
 bench: all ## speed beside other model servers: BENCH=folder of the benchmark, ARGS='--servers cortexd --workloads iris'
 	@test -x "$(BENCH)/run" || { echo "say where the benchmark is: make bench BENCH=FOLDER"; exit 1; }
 	CORTEXD=$(CURDIR)/$(BIN)/cortexd $(BENCH)/run $(ARGS)
+
+measure-models: all build/environments/onnx/ready build/environments/tensorflow/ready ## what cortexd adds to a model, in microseconds
+	scripts/measure-models
 
 clean: ## remove everything that was built
 	rm -rf build

@@ -62,7 +62,6 @@ def test_without_code_json_goes_in_and_json_comes_out(start):
 TYPED = {"i64": [1, 2], "i8": 1, "f32": [1, 2], "f64": 1, "f16": 1, "text": ["a"], "flag": [True, True]}
 
 
-@pytest.mark.once  # onnxruntime throws what the sanitizers cannot follow in a program that is not C++
 def test_what_does_not_fit_a_model_is_said_clearly(start):
     cases = [
         ("twice", {"y": [1, 2]}, 'missing key "x"'),
@@ -189,7 +188,6 @@ def test_a_model_without_onnxruntime_says_what_to_add(start):
     assert said == "error in twice.onnx: onnxruntime is not installed; add onnxruntime to requirements.txt"
 
 
-@pytest.mark.once
 def test_a_model_that_does_not_load_is_an_error_at_the_start(start):
     said = start_error(start, "onnx", {"model": "bad.onnx"}, {"bad.onnx": b"nonsense"})
     assert said.startswith("error in bad.onnx: onnxruntime 1.") and "cannot load it: " in said
