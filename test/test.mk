@@ -6,6 +6,8 @@ UNIT_BIN   := $(UNIT_TESTS:%=$(B)/test/%)
 FUZZ_B     := build/fuzz
 FUZZ_BIN   := $(FUZZERS:%=$(FUZZ_B)/test/fuzz_%)
 TEST_VENV  := build/test-venv
+# Those of the example projects that serve models, made by cortexd; black-box tests borrow them. TensorFlow's tests run once.
+ENVIRONMENTS = build/environments/onnx/ready $(if $(SANITIZE),,build/environments/tensorflow/ready)
 BLACKBOX    = CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(TEST_VENV)/bin/python -m pytest -c test/blackbox/pytest.ini
 # pytest says 5 when it has selected nothing.
 NONE_IS_FINE = [ $$? -eq 5 ]
@@ -28,7 +30,7 @@ check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for
 	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"
 
 # A test marked `once` does not depend on how cortexd was built, or measures it: it runs in the release flavour alone.
-check-blackbox: all $(TEST_VENV)/ready $(if $(K),,s3-server) ## black-box tests; K=reload for those that match
+check-blackbox: all $(TEST_VENV)/ready $(ENVIRONMENTS) $(if $(K),,s3-server) ## black-box tests; K=reload for those that match
 	$(BLACKBOX) -n $(JOBS) -m 'not alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 	$(BLACKBOX) -m 'alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 
@@ -67,6 +69,14 @@ $(TEST_VENV)/ready: test/requirements.txt
 	rm -rf $(TEST_VENV)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+build/environments/%/ready: configs/iris-%/requirements.txt test/models/%_models.py | $(BIN)/cortexd
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $(filter-out configs/iris-$*/model%,$(wildcard configs/iris-$*/*)) $(@D)
+	python=$$(./scripts/with-sanitizers $(BIN)/cortexd -c $(@D)/cortex.yaml --environment 2>$(@D)/log) && \
+		$$python $(@D)/train.py && $$python test/models/$*_models.py $(@D)/models
 	touch $@
 
 # --- simulation --------------------------------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 		--txt - build/coverage/obj
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
-.PHONY: install bench clean help
+.PHONY: install bench measure-models clean help
 install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
 	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
@@ -125,6 +135,9 @@ install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
 bench: all ## speed beside other model servers: BENCH=folder of the benchmark, ARGS='--servers cortexd --workloads iris'
 	@test -x "$(BENCH)/run" || { echo "say where the benchmark is: make bench BENCH=FOLDER"; exit 1; }
 	CORTEXD=$(CURDIR)/$(BIN)/cortexd $(BENCH)/run $(ARGS)
+
+measure-models: all build/environments/onnx/ready build/environments/tensorflow/ready ## what cortexd adds to a model, in microseconds
+	scripts/measure-models
 
 clean: ## remove everything that was built
 	rm -rf build

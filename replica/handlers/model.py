@@ -54,14 +54,15 @@ class Input:
     """One input of a model.
 
     shape: what a client is told, integers and anything else for dimensions that the model leaves open; None: any shape.
-    dtype: of numpy, None: values are handed on as they are.
+    dtype: of numpy, None: values are handed on as they are. is_vague: what does not fit the shape is handed on.
     """
 
-    def __init__(self, name, dtype, type_name, shape):
+    def __init__(self, name, dtype, type_name, shape, is_vague=False):
         self.name = name
         self.dtype = None if dtype is None else numpy.dtype(dtype)
         self.type_name = type_name
         self.shape = shape
+        self.is_vague = is_vague
         self.dimensions = None if shape is None else tuple(n if isinstance(n, int) and n >= 0 else None for n in shape)
         self.default = None if shape is None else tuple(1 if n is None else n for n in self.dimensions)
 
@@ -78,7 +79,7 @@ class Input:
         try:
             return array.reshape(self.default)
         except ValueError:
-            if not self.default:  # a model that does not tell its rank looks like this, too
+            if self.is_vague:
                 return array
             shape = f"expected shape {list(self.shape)}, found shape {list(array.shape)}"
             raise ValueError(f'key "{self.name}": {shape}') from None

@@ -2,7 +2,10 @@
 import os
 
 import cortexd_model
-import onnxruntime
+
+# Else it starts a thread that tells its makers about it, and a process with threads cannot be forked (preload).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime  # noqa: E402
 
 _DTYPES = {
     "tensor(float16)": "float16",
@@ -36,7 +39,8 @@ class _Model:
 def _input(node):
     dtype = _DTYPES.get(node.type)
     name = {None: node.type, "object": "string"}.get(dtype, dtype)
-    return cortexd_model.Input(node.name, dtype, name, node.shape)
+    # The shape of a number, and that of what the model says nothing about, look the same.
+    return cortexd_model.Input(node.name, dtype, name, node.shape, is_vague=not node.shape)
 
 
 def load(path, signature_key):

@@ -17,6 +17,7 @@ import client
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("CORTEXD_BUILD", "build/release")
+ENVIRONMENTS = ROOT / "build" / "environments"
 SANITIZED = "sanitize" in BUILD.name
 PATIENCE = 90 if SANITIZED else 40  # seconds before a condition counts as never coming
 
@@ -177,12 +178,14 @@ class Cortexd:
         folder=None,
         descriptor_limit=None,
         output=None,
+        environment=None,
         **options,
     ):
         """Write the project and start cortexd on it.
 
         Unless files has a cortex.yaml, one is made: deployment "d", api "a", so that the endpoint is /d/a. metadata is a
         dict; api, predictor and server are further lines of YAML for these maps. wait: until all replicas are ready.
+        environment: "onnx" or "tensorflow", the packages of configs/iris-..., installed already (test.mk).
         descriptor_limit: RLIMIT_NOFILE. output: a descriptor in place of the log file. options: of launch().
         """
         files = dict(files)
@@ -192,10 +195,21 @@ class Cortexd:
             self.endpoint = "/d/a"
         files["cortex.yaml"] = files["cortex.yaml"].replace("@PORT@", str(self.port))
         self.folder = self.write(files, folder)
+        if environment:
+            self.borrow(environment)
         self.launch(args, env or {}, descriptor_limit, output, **options)
         if wait:
             self.wait_ready(replicas)
         return self
+
+    def borrow(self, name):
+        """An environment is found by what is in requirements.txt; this one was built for the same text."""
+        prepared = ENVIRONMENTS / name
+        (self.folder / "requirements.txt").write_text((prepared / "requirements.txt").read_text())
+        links = self.folder / ".cortex" / "environments"
+        links.mkdir(parents=True, exist_ok=True)
+        for link in (prepared / ".cortex" / "environments").iterdir():
+            (links / link.name).exists() or (links / link.name).symlink_to(link.resolve())
 
     def make_config(self, replicas, metadata, api, predictor, server):
         def lines(text, indent):

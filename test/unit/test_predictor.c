@@ -268,6 +268,46 @@ init_runs_once_with_the_same_metadata(void **state UNUSED)
 }
 
 static void
+init_gets_the_path_of_the_model(void **state UNUSED)
+{
+	struct start_record start = test_start_record();
+	struct predictor *p = NULL;
+	struct error err;
+
+	write_file("with_model.py",
+	    "def init(model_path, metadata):\n"
+	    "    global path\n"
+	    "    path = model_path\n"
+	    "def predict(sample, metadata): return path\n");
+	start.implementation = (char *)"with_model.py";
+	start.model_path = (char *)"/srv/models/caf\xc3\xa9.pkl";
+	assert_int_equal(predictor_load(&start, &p, &err), 0);
+	check_answer(p, "0", 200, "\"/srv/models/caf\\u00e9.pkl\"");
+	assert_null(predictor_signature(p));
+	predictor_free(p);
+}
+
+/* The system's Python has none of them. */
+static void
+what_serves_a_model_must_be_installed(void **state UNUSED)
+{
+	struct start_record start = test_start_record();
+	struct predictor *p = NULL;
+	struct error err;
+
+	start.implementation = NULL;
+	start.kind = API_ONNX;
+	start.model_path = (char *)"/srv/models/iris.onnx";
+	assert_int_equal(predictor_load(&start, &p, &err), -EINVAL);
+	assert_string_equal(
+	    err.text, "error in iris.onnx: onnxruntime is not installed; add onnxruntime to requirements.txt");
+	start.kind = API_TENSORFLOW;
+	start.model_path = NULL;
+	assert_int_equal(predictor_load(&start, &p, &err), -EINVAL);
+	assert_string_equal(err.text, "error in the model: it is not on this machine");
+}
+
+static void
 takes_every_callable_with_two_arguments(void **state UNUSED)
 {
 	const char *const codes[] = {
@@ -736,6 +776,8 @@ main(void)
 	    cmocka_unit_test(imports_from_the_project_and_python_path),
 	    cmocka_unit_test(does_not_shadow_the_standard_library),
 	    cmocka_unit_test(init_runs_once_with_the_same_metadata),
+	    cmocka_unit_test(init_gets_the_path_of_the_model),
+	    cmocka_unit_test(what_serves_a_model_must_be_installed),
 	    cmocka_unit_test(takes_every_callable_with_two_arguments),
 	    cmocka_unit_test(refuses_wrong_signatures),
 	    cmocka_unit_test(describes_errors_at_the_start),
