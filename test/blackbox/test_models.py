@@ -8,6 +8,7 @@ import time
 
 import pytest
 from cortexd import BUILD, read_proc, wait_until
+from models import Served, model
 from s3 import ACCESS_KEY, SECRET_KEY, S3, Fault, Proxy, environment
 from test_service_manager import manager  # noqa: F401  a fixture
 from test_upgrade import Upgradable
@@ -162,6 +163,29 @@ def test_the_address_is_not_among_the_arguments(s3, key, start, tmp_path, proxy)
     start({"predictor.py": PREDICTOR}, predictor=f"model: '{proxy.url}/m?signature=hush'", wait=False, env=who(tmp_path)).expect_exit(0)
     pid = wait_until(lambda: next((p for p in os.listdir("/proc") if p.isdigit() and read_proc(p, "comm") == b"cortexd-fetch\n" and str(tmp_path).encode() in read_proc(p, "cmdline")), None), "it is being fetched")
     assert b"hush" not in read_proc(pid, "cmdline")
+
+
+# --- models that need no code ------------------------------------------------------------------------------------------
+def test_an_onnx_model_of_a_bucket(s3, key, start, tmp_path):
+    folder = key.split("/")[0]
+    s3.put("models", f"{folder}/twice.onnx", model("onnx", "twice.onnx").read_bytes())
+    local = Served(start, "onnx", {"a": {"model": model("onnx", "twice.onnx")}})
+    sample = {next(iter(local.get("a").json()["model_signature"])): [[1, 2]]}
+    expected = local.predict("a", sample)
+    local.cortexd.stop()
+    fetched = Served(start, "onnx", {"a": {"model": f"s3://models/{folder}/twice.onnx"}}, env=who(tmp_path, url=s3.url))
+    assert fetched.predict("a", sample) == expected
+
+
+@pytest.mark.once
+def test_a_tensorflow_model_of_a_bucket(s3, key, start, tmp_path):
+    source, folder = model("tensorflow", "twice"), key.split("/")[0]
+    for path in source.rglob("*"):
+        if path.is_file():
+            s3.put("models", f"{folder}/7/{path.relative_to(source)}", path.read_bytes())
+    served = Served(start, "tensorflow", {"a": {"model": f"s3://models/{folder}/"}}, env=who(tmp_path, url=s3.url))
+    (name,) = served.get("a").json()["model_signature"]
+    assert next(iter(served.predict("a", {name: [[1, 2]]}).values())) == [2, 4]
 
 
 # --- what cannot be had ------------------------------------------------------------------------------------------------
