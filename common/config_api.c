@@ -51,6 +51,11 @@ read_address(struct config_reader *reader, const struct config_key *key, const s
 {
 	const char *slash = strchr(rest, '/');
 
+	if (value->length > CONFIG_ADDRESS_MAX) {
+		config_error(reader, "%s is longer than %d characters", config_show(value->text, value->length).text,
+		    CONFIG_ADDRESS_MAX);
+		return false;
+	}
 	for (const char *at = rest; *at; at++)
 		if ((unsigned char)*at < ' ' || *at == 0x7f || (*at == ' ' && *value->text == 'h')) {
 			config_error(reader, "%s has a blank or a control character in it",
@@ -196,7 +201,8 @@ static const struct config_key tensorflow_keys[] = {
     {.name = "signature_key",
 	.read = config_read_string,
 	.offset = offsetof(struct predictor_config, signature_key),
-	.allowed = "a string"},
+	.allowed = "a string",
+	.max = CONFIG_KEY_MAX},
     SHARED_KEYS,
 };
 static const struct config_map tensorflow_map = {.keys = tensorflow_keys, .n_keys = N_ELEMENTS(tensorflow_keys)};

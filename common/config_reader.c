@@ -180,6 +180,11 @@ config_read_string(struct config_reader *reader, const struct config_key *key, c
 		return false;
 	if (!*text)
 		return config_wrong_type(reader, value, key->allowed);
+	if (key->max > 0 && strlen(text) > (size_t)key->max) {
+		config_error(
+		    reader, "%s is longer than %d characters", config_show(text, value->length).text, (int)key->max);
+		return false;
+	}
 	if (field)
 		*(char **)field = xstrdup(text);
 	return true;

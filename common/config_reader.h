@@ -20,6 +20,8 @@
 #define CONFIG_REPLICAS_MAX  10000                 /* of init and min: they are started at once */
 #define CONFIG_NAME_MAX      63                    /* of a DNS label */
 #define CONFIG_ENDPOINT_MAX  255
+#define CONFIG_ADDRESS_MAX   2048          /* characters, of a model */
+#define CONFIG_KEY_MAX       1024          /* of a signature */
 #define CONFIG_LISTEN_MAX    64            /* what a start record allows */
 #define CONFIG_METADATA_MAX  (1536 * 1024) /* JSON of all apis; quoted once more it fits in START_RECORD_MAX */
 #define CONFIG_ENV_MAX       (128 * 1024)  /* names and values of an api; Linux takes no longer string in execve */
@@ -124,7 +126,7 @@ const char *config_text(struct config_reader *reader, const struct node *value, 
 
 config_read_fn config_read_nothing;  /* accepts anything: `kind` */
 config_read_fn config_read_map;      /* by key->map; field is its target */
-config_read_fn config_read_string;   /* char *: not empty */
+config_read_fn config_read_string;   /* char *: not empty, at most key->max bytes (0: any number) */
 config_read_fn config_read_int;      /* int: key->min to key->max */
 config_read_fn config_read_choice;   /* key->allowed lists the words; no field */
 config_read_fn config_read_cpu;      /* int64_t: millicores, more than 0 */

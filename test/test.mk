@@ -74,7 +74,7 @@ $(TEST_VENV)/ready: test/requirements.txt
 build/environments/%/ready: configs/iris-%/requirements.txt test/models/%_models.py | $(BIN)/cortexd
 	rm -rf $(@D)
 	mkdir -p $(@D)
-	cp $(filter-out configs/iris-$*/model%,$(wildcard configs/iris-$*/*)) $(@D)
+	cp $(wildcard configs/iris-$*/*.py configs/iris-$*/*.yaml configs/iris-$*/*.txt) $(@D)
 	python=$$(./scripts/with-sanitizers $(BIN)/cortexd -c $(@D)/cortex.yaml --environment 2>$(@D)/log) && \
 		$$python $(@D)/train.py && $$python test/models/$*_models.py $(@D)/models
 	touch $@

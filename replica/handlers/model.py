@@ -60,6 +60,7 @@ class Input:
     def __init__(self, name, dtype, type_name, shape, is_vague=False):
         self.name = name
         self.dtype = None if dtype is None else numpy.dtype(dtype)
+        self.is_number = dtype is not None and numpy.issubdtype(self.dtype, numpy.number)
         self.type_name = type_name
         self.shape = shape
         self.is_vague = is_vague
@@ -85,10 +86,9 @@ class Input:
             raise ValueError(f'key "{self.name}": {shape}') from None
 
     def _typed(self, value):
-        is_number = numpy.issubdtype(self.dtype, numpy.number)
         if not isinstance(value, numpy.ndarray):
             array = numpy.array(value, dtype=self.dtype)
-        elif numpy.issubdtype(value.dtype, numpy.number) != is_number:
+        elif numpy.issubdtype(value.dtype, numpy.number) != self.is_number:
             raise ValueError(f"found {value.dtype}")
         else:
             array = value.astype(self.dtype, copy=False)

@@ -733,6 +733,27 @@ models_lie_anywhere(UNUSED void **state)
 }
 
 static void
+addresses_and_keys_have_a_length(UNUSED void **state)
+{
+	char longest[CONFIG_ADDRESS_MAX + 2], text[CONFIG_ADDRESS_MAX + 200];
+
+	memset(longest, 'k', sizeof(longest));
+	memcpy(longest, "s3://b/", 7);
+	longest[CONFIG_ADDRESS_MAX + 1] = '\0';
+	snprintf(text, sizeof(text), "- {kind: api, name: a, onnx: {model: '%s'}}\n", longest);
+	assert_bad(text, "is longer than 2048 characters");
+	longest[CONFIG_ADDRESS_MAX] = '\0';
+	snprintf(text, sizeof(text), "- {kind: api, name: a, onnx: {model: '%s'}}\n", longest);
+	config_unref(parse_good(text));
+	snprintf(text, sizeof(text), "- {kind: api, name: a, tensorflow: {model: 's3://b/m', signature_key: '%s'}}\n",
+	    longest + CONFIG_ADDRESS_MAX - CONFIG_KEY_MAX);
+	config_unref(parse_good(text));
+	snprintf(text, sizeof(text), "- {kind: api, name: a, tensorflow: {model: 's3://b/m', signature_key: '%s'}}\n",
+	    longest + CONFIG_ADDRESS_MAX - CONFIG_KEY_MAX - 1);
+	assert_bad(text, "is longer than 1024 characters");
+}
+
+static void
 an_api_is_of_one_kind(UNUSED void **state)
 {
 	struct config *config = parse_good(
@@ -1066,6 +1087,7 @@ main(void)
 	    TEST(a_deployment_is_named_after_its_folder),
 	    TEST(paths_stay_in_the_project),
 	    TEST(models_lie_anywhere),
+	    TEST(addresses_and_keys_have_a_length),
 	    TEST(an_api_is_of_one_kind),
 	    TEST(a_project_is_prepared_before_its_model_is_there),
 	    TEST(the_project_folder_may_be_a_link),
