@@ -22,6 +22,7 @@
 #include "supervisor/bind.h"
 #include "supervisor/cgroup.h"
 #include "supervisor/child.h"
+#include "supervisor/packages.h"
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
 #include "supervisor/stop.h"
@@ -440,19 +441,26 @@ int
 supervisor_find_python(
     struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err)
 {
+	struct packages packages;
 	const struct environment_plan plan = {
 	    .interpreter = CORTEXD_PYTHON,
 	    .requirements = config->requirements,
 	    .project_folder = config->folder,
 	    .state_dir = config->server.state_dir,
+	    .packages = &packages,
 	    .may_not_build = may_not_build,
 	    .cb = environment_done_cb,
 	    .arg = supervisor,
 	};
+	int r;
 
 	environment_free(take_ptr(&supervisor->environment));
+	r = packages_find(&config->server.packages, CORTEXD_PACKAGES, &packages, err);
+	if (r < 0)
+		return r;
 	if (!config->requirements) {
-		python_is_known(supervisor, CORTEXD_PYTHON);
+		python_is_known(supervisor, packages.folder ? packages.python : CORTEXD_PYTHON);
+		packages_done(&packages);
 		return 0;
 	}
 	supervisor->environment = environment_new(supervisor->base, &plan);

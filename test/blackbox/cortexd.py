@@ -209,6 +209,7 @@ class Cortexd:
             + lines(api, 2)
             + "- kind: server\n"
             + ("" if "listen:" in server else f"  listen: 127.0.0.1:{self.port}\n")
+            + ("" if "packages:" in server else "  packages: none\n")  # whatever this machine has
             + lines(server, 2)
         )
 
