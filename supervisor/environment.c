@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,17 +162,33 @@ environment_mark_complete(const char *folder, struct error *err)
 	return r;
 }
 
-/* Remove what earlier builds with this key left in the folder of builds. */
+/* Is this build, KEY.NUMBER, what the link with its key leads to? */
+static bool
+is_linked(const char *links, const char *build)
+{
+	char *link = xasprintf("%s/%.*s", links, (int)strcspn(build, "."), build), target[PATH_MAX];
+	ssize_t length = readlink(link, target, sizeof(target) - 1);
+	bool linked;
+
+	target[MAX(length, 0)] = '\0';
+	linked = strrchr(target, '/') && !strcmp(strrchr(target, '/') + 1, build);
+	free(link);
+	return linked;
+}
+
+/* Remove what earlier builds left in the folder of builds: those with this key, and those that no link leads to any more.
+ * Something may still be writing to one of these; it is for a later build then. */
 static void
-remove_leftovers(const char *builds, const char *key)
+remove_leftovers(const char *builds, const char *links, const char *key)
 {
 	DIR *folder = opendir(builds);
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder))) {
 		char *path = xasprintf("%s/%s", builds, entry->d_name);
+		bool ours = strncmp(entry->d_name, key, strlen(key)) == 0;
 
-		if (!strncmp(entry->d_name, key, strlen(key)) && path_remove_all(path) < 0)
+		if (entry->d_name[0] != '.' && (ours || !is_linked(links, entry->d_name)) && path_remove_all(path) < 0)
 			log_debug("environment: cannot remove %s", path);
 		free(path);
 	}
@@ -188,7 +205,7 @@ make_folder(struct environment *environment, const char *key, struct error *err)
 	char *target, *new_link;
 	int r;
 
-	remove_leftovers(builds, key);
+	remove_leftovers(builds, links, key);
 	environment->folder = xasprintf("%s/%s.%08x", builds, key, arc4random());
 	environment->built_python = xasprintf("%s/bin/python", environment->folder);
 	target = xasprintf("../" BUILDS "/%s", strrchr(environment->folder, '/') + 1);
