@@ -19,7 +19,7 @@ $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(HTT
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
-.PHONY: check check-unit check-blackbox check-conformance check-threads chaos model unit-tests
+.PHONY: check check-unit check-blackbox check-conformance check-threads check-packages chaos model unit-tests
 check: lint check-unit check-blackbox check-conformance fuzz-replay ## what CI runs in each flavour; SANITIZE=address,undefined
 
 unit-tests: $(UNIT_BIN)
@@ -46,6 +46,11 @@ chaos: all ## many clients, random kills or reloads, every answer checked: TIME=
 		script="chaos.py --victims $$v"; [ $$v != reloads ] || script=reloads.py; \
 		CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTHON) test/chaos/$$script --seconds $(TIME) || exit 1; \
 	done
+
+# GiBs and minutes, so no part of CI. What is built stays in build/packages, and is what the models are served with.
+check-packages: all $(TEST_VENV)/ready ## all packages that are pre-installed, built and used; ARGS=--without-torch
+	scripts/preinstall $(ARGS) build/packages
+	CORTEXD_TEST_PACKAGES=build/packages $(BLACKBOX) -m base test/blackbox
 
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
 	test/model/run
@@ -104,10 +109,13 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
 .PHONY: install bench clean help
-install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
+SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
+install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*, share/cortexd/scripts/preinstall
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd $(SHARE)/scripts $(SHARE)/packages
 	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
 	install -m 755 $(filter-out %/cortexd,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+	install -m 755 scripts/preinstall $(SHARE)/scripts/
+	install -m 644 $(wildcard packages/*.txt packages/*.py) $(SHARE)/packages/
 
 # The benchmark compares model servers side by side and is a project of its own.
 bench: all ## speed beside other model servers: BENCH=folder of the benchmark, ARGS='--servers cortexd --workloads iris'
