@@ -12,6 +12,7 @@ NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
 VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
+SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
@@ -50,7 +51,7 @@ chaos: all ## many clients, random kills or reloads, every answer checked: TIME=
 # GiBs and minutes, so no part of CI. What is built stays in build/packages, and is what the models are served with.
 check-packages: all $(TEST_VENV)/ready ## all packages that are pre-installed, built and used; ARGS=--without-torch
 	scripts/preinstall $(ARGS) build/packages
-	CORTEXD_TEST_PACKAGES=build/packages $(BLACKBOX) -m base test/blackbox
+	CORTEXD_TEST_PACKAGES=build/packages CORTEXD_TEST_KILLS=10 $(BLACKBOX) -m base test/blackbox
 
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
 	test/model/run
@@ -109,11 +110,11 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
 .PHONY: install bench clean help
-SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
-install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*, share/cortexd/scripts/preinstall
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd $(SHARE)/scripts $(SHARE)/packages
+install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
 	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
 	install -m 755 $(filter-out %/cortexd,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+	install -d $(SHARE)/scripts $(SHARE)/packages
 	install -m 755 scripts/preinstall $(SHARE)/scripts/
 	install -m 644 $(wildcard packages/*.txt packages/*.py) $(SHARE)/packages/
 

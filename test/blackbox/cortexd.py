@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("CORTEXD_BUILD", "build/release")
 SANITIZED = "sanitize" in BUILD.name
 PATIENCE = 90 if SANITIZED else 40  # seconds before a condition counts as never coming
+KILLS = int(os.environ.get("CORTEXD_TEST_KILLS", "3"))  # random moments at which a build is killed, each of which costs another build
 
 ERROR_LINE = re.compile(r'^\S+Z error |"level":"error"')
 # The inside of a traceback; the line that it belongs to is judged.

@@ -50,7 +50,12 @@ def test_make_help_lists_the_targets():
         assert re.search(rf"^  {target} +\S", listed, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("name, answers", [("iris", '"setosa"'), ("iris-xgboost", '{"label":"setosa",')])
+in_check_packages = [pytest.mark.base, pytest.mark.skipif("CORTEXD_TEST_PACKAGES" not in os.environ, reason="make check-packages")]
+
+
+@pytest.mark.parametrize(
+    "name, answers", [("iris", '"setosa"'), pytest.param("iris-xgboost", '{"label":"setosa",', marks=in_check_packages)]
+)
 def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_path, port, name, answers):
     """scripts/run on a copy of the project: environment, training, serving, and the curl line that is printed."""
     folder = tmp_path / name
