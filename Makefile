@@ -46,7 +46,8 @@ LLHTTP_CFLAGS := -isystem /usr/share/include -isystem /usr/share/include/llhttp 
 
 # --- flags -------------------------------------------------------------------------------------------------------------
 WARNINGS   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla -Wundef -fno-common
-CPPFLAGS   += -D_GNU_SOURCE -I. -DCORTEXD_VERSION='"$(VERSION)"' -DCORTEXD_PYTHON='"$(PYTHON)"' $(LLHTTP_CFLAGS)
+CPPFLAGS   += -D_GNU_SOURCE -I. -DCORTEXD_VERSION='"$(VERSION)"' -DCORTEXD_PYTHON='"$(PYTHON)"' \
+	      -DCORTEXD_PYTHON_VERSION='"$(PYTHON_VERSION)"' $(LLHTTP_CFLAGS)
 CFLAGS_ALL := -std=gnu11 -g -pthread $(WARNINGS) $(if $(DEVELOPER),-Werror)
 LDFLAGS_ALL := -pthread
 ifneq ($(SANITIZE),)

@@ -501,6 +501,7 @@ config_unref(struct config *config)
 	config_listen_done(&config->server);
 	free(config->server.state_dir);
 	free(config->server.user);
+	free(config->server.packages.folder);
 	free(config->path);
 	free(config->folder);
 	free(config->deployment);

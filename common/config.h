@@ -42,6 +42,12 @@ struct capacity_config {
 	int gpu;              /* -1: not given; at most CONFIG_GPUS_MAX */
 };
 
+/* The base environment, whose packages every project has. */
+struct packages_config {
+	char *folder; /* absolute; NULL: the usual place, if there is something */
+	bool none;    /* not even that */
+};
+
 struct server_config {
 	struct listen_config *listen; /* at least one; default 127.0.0.1:8888 */
 	size_t n_listen;
@@ -50,6 +56,7 @@ struct server_config {
 	enum log_format log_format;
 	enum log_level log_level;
 	struct capacity_config capacity;
+	struct packages_config packages;
 };
 
 /* What an api is made of, whatever its kind. */

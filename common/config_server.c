@@ -8,26 +8,57 @@
 
 #include "common/config_reader.h"
 
-static bool
-read_state_dir(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+/* The absolute path of a folder, which may not be there yet, or NULL and an error. The caller frees it. */
+static char *
+folder_path(struct config_reader *reader, const struct config_key *key, const struct node *value)
 {
 	const char *text = config_text(reader, value, key->allowed);
 	struct stat status;
 	char *path;
 
 	if (!text)
-		return false;
-	if (!*text || strlen(reader->config->folder) + value->length + 2 > PATH_MAX / 2)
-		return config_wrong_type(reader, value, key->allowed);
+		return NULL;
+	if (!*text || strlen(reader->config->folder) + value->length + 2 > PATH_MAX / 2) {
+		config_wrong_type(reader, value, key->allowed);
+		return NULL;
+	}
 	path = config_join_path(reader->config->folder, text);
 	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode)) {
 		config_error(reader, "%s is not a folder", config_show(text, value->length).text);
-		free(path);
-		return false;
+		free(take_ptr(&path));
 	}
+	return path;
+}
+
+static bool
+read_state_dir(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	char *path = folder_path(reader, key, value);
+	bool valid = path != NULL;
+
 	if (field)
 		*(char **)field = take_ptr(&path);
 	free(path);
+	return valid;
+}
+
+static bool
+read_packages(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	struct packages_config packages = {.folder = NULL};
+	const char *text = config_text(reader, value, key->allowed);
+
+	if (!text)
+		return false;
+	packages.none = !strcmp(text, "none");
+	if (!packages.none)
+		packages.folder = folder_path(reader, key, value);
+	if (!packages.none && !packages.folder)
+		return false;
+	if (field)
+		*(struct packages_config *)field = packages;
+	else
+		free(packages.folder);
 	return true;
 }
 
@@ -129,6 +160,10 @@ static const struct config_key server_keys[] = {
 	.read = config_read_string,
 	.offset = offsetof(struct server_config, user),
 	.allowed = "the name of a user"},
+    {.name = "packages",
+	.read = read_packages,
+	.offset = offsetof(struct server_config, packages),
+	.allowed = "the path of a folder, or none"},
     {.name = "capacity",
 	.read = config_read_map,
 	.offset = offsetof(struct server_config, capacity),

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,12 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "supervisor/job.h"
+#include "supervisor/packages.h"
 #include "supervisor/sha256.h"
 
 #define LINKS                 "environments"
 #define BUILDS                "environment-builds"
-#define MARKER                "cortexd-complete"
+#define PTH                   "zz-cortexd-packages.pth" /* last by name: behind what the environment adds itself */
 #define REQUIREMENTS_MAX      (1 << 20)
 #define REQUIREMENTS_DEPTH    8 /* of files that include files */
 #define REQUIREMENTS_INCLUDES 64
@@ -35,6 +37,7 @@ struct environment {
 	struct event_base *base;
 	struct environment_plan plan;
 	char *may_not_build; /* of the plan, a copy */
+	struct packages packages;
 	enum step step;
 	struct job job;
 	char **envp;
@@ -100,7 +103,7 @@ hash_file(struct sha256 *hash, const char *path, int depth, int *includes)
 }
 
 int
-environment_key(const char *interpreter, const char *version, const char *requirements,
+environment_key(const char *interpreter, const char *version, const char *base, const char *requirements,
     char key[ENVIRONMENT_KEY_MAX + 1], struct error *err)
 {
 	int includes = REQUIREMENTS_INCLUDES;
@@ -110,6 +113,8 @@ environment_key(const char *interpreter, const char *version, const char *requir
 	sha256_init(&hash);
 	sha256_add(&hash, interpreter, strlen(interpreter) + 1);
 	sha256_add(&hash, version, strlen(version) + 1);
+	if (base)
+		sha256_add(&hash, base, strlen(base) + 1);
 	r = hash_file(&hash, requirements, REQUIREMENTS_DEPTH, &includes);
 	if (r < 0)
 		return error_set(err, r, "cannot read \"%s\": %s", requirements, strerror(-r));
@@ -120,7 +125,7 @@ environment_key(const char *interpreter, const char *version, const char *requir
 bool
 environment_is_complete(const char *folder)
 {
-	char *marker = xasprintf("%s/" MARKER, folder);
+	char *marker = xasprintf("%s/" ENVIRONMENT_MARKER, folder);
 	char *python = xasprintf("%s/bin/python", folder);
 	bool complete = access(marker, F_OK) == 0 && access(python, X_OK) == 0;
 
@@ -145,7 +150,7 @@ sync_path(const char *path, int flags)
 int
 environment_mark_complete(const char *folder, struct error *err)
 {
-	char *marker = xasprintf("%s/" MARKER, folder);
+	char *marker = xasprintf("%s/" ENVIRONMENT_MARKER, folder);
 	int r;
 
 	r = sync_path(marker, O_WRONLY | O_CREAT);
@@ -157,17 +162,33 @@ environment_mark_complete(const char *folder, struct error *err)
 	return r;
 }
 
-/* Remove what earlier builds with this key left in the folder of builds. */
+/* Is this build, KEY.NUMBER, what the link with its key leads to? */
+static bool
+is_linked(const char *links, const char *build)
+{
+	char *link = xasprintf("%s/%.*s", links, (int)strcspn(build, "."), build), target[PATH_MAX];
+	ssize_t length = readlink(link, target, sizeof(target) - 1);
+	bool linked;
+
+	target[MAX(length, 0)] = '\0';
+	linked = strrchr(target, '/') && !strcmp(strrchr(target, '/') + 1, build);
+	free(link);
+	return linked;
+}
+
+/* Remove what earlier builds left in the folder of builds: those with this key, and those that no link leads to any more.
+ * Something may still be writing to one of these; it is for a later build then. */
 static void
-remove_leftovers(const char *builds, const char *key)
+remove_leftovers(const char *builds, const char *links, const char *key)
 {
 	DIR *folder = opendir(builds);
 	struct dirent *entry;
 
 	while (folder && (entry = readdir(folder))) {
 		char *path = xasprintf("%s/%s", builds, entry->d_name);
+		bool ours = strncmp(entry->d_name, key, strlen(key)) == 0;
 
-		if (!strncmp(entry->d_name, key, strlen(key)) && path_remove_all(path) < 0)
+		if (entry->d_name[0] != '.' && (ours || !is_linked(links, entry->d_name)) && path_remove_all(path) < 0)
 			log_debug("environment: cannot remove %s", path);
 		free(path);
 	}
@@ -184,7 +205,7 @@ make_folder(struct environment *environment, const char *key, struct error *err)
 	char *target, *new_link;
 	int r;
 
-	remove_leftovers(builds, key);
+	remove_leftovers(builds, links, key);
 	environment->folder = xasprintf("%s/%s.%08x", builds, key, arc4random());
 	environment->built_python = xasprintf("%s/bin/python", environment->folder);
 	target = xasprintf("../" BUILDS "/%s", strrchr(environment->folder, '/') + 1);
@@ -235,6 +256,8 @@ environment_new(struct event_base *base, const struct environment_plan *plan)
 
 	environment->base = base;
 	environment->plan = *plan;
+	environment->packages = *plan->packages;
+	memset(plan->packages, 0, sizeof(*plan->packages));
 	environment->may_not_build = plan->may_not_build ? xstrdup(plan->may_not_build) : NULL;
 	environment->version = xstrdup("");
 	environment->envp = make_environment_variables();
@@ -296,6 +319,28 @@ environment_start(struct environment *environment, struct error *err)
 	return r;
 }
 
+/* Have Python look into the base environment, if there is one, for what the new one does not have. */
+static int
+add_base(const struct environment *environment, struct error *err)
+{
+	char *path, *line;
+	int fd, r;
+
+	if (!environment->packages.folder)
+		return 0;
+	log_info("environment: on top of the packages in %s", environment->packages.folder);
+	path = xasprintf("%s/lib/python" CORTEXD_PYTHON_VERSION "/site-packages/" PTH, environment->folder);
+	line = xasprintf("%s\n", environment->packages.site);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	r = fd < 0 ? -errno : fd_write_all(fd, line, strlen(line));
+	if (r < 0)
+		error_set(err, r, "cannot write \"%s\": %s", path, strerror(-r));
+	fd_close(&fd);
+	free(path);
+	free(line);
+	return r;
+}
+
 /* The version is known: use what is there, or begin to build it. 1 when it is there, 0, or a negative errno and err. */
 static int
 find_or_build(struct environment *environment, struct error *err)
@@ -304,7 +349,8 @@ find_or_build(struct environment *environment, struct error *err)
 	char key[ENVIRONMENT_KEY_MAX + 1];
 	int r;
 
-	r = environment_key(plan->interpreter, environment->version, plan->requirements, key, err);
+	r = environment_key(
+	    plan->interpreter, environment->version, environment->packages.identity, plan->requirements, key, err);
 	if (r < 0)
 		return r;
 	environment->link = xasprintf("%s/" LINKS "/%s", plan->state_dir, key);
@@ -350,7 +396,9 @@ over_cb(void *arg, const struct error *failure)
 		r = find_or_build(environment, &err);
 		break;
 	case STEP_VENV:
-		r = start_step(environment, STEP_PIP, &err);
+		r = add_base(environment, &err);
+		if (r == 0)
+			r = start_step(environment, STEP_PIP, &err);
 		break;
 	case STEP_PIP:
 		r = environment_mark_complete(environment->folder, &err);
@@ -404,6 +452,7 @@ environment_free(struct environment *environment)
 	free(environment->envp);
 	free(environment->version);
 	free(environment->may_not_build);
+	packages_done(&environment->packages);
 	free(environment->link);
 	free(environment->folder);
 	free(environment->python);

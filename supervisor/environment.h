@@ -7,6 +7,10 @@
  * this one build and never used by another: a process of a killed build may live on for a while and go on writing. A
  * marker file in it, written last and synced, says that it is complete; without it the next start builds anew.
  *
+ * Where there is a base environment (packages.h), its packages come behind the environment's own in sys.path: a .pth file
+ * that is there before pip is. So pip sees what there is, installs what differs, and has no way to change the base. Which
+ * build of the base it was is part of the key.
+ *
  * The steps are children of the loop (job.h), so that the supervisor goes on to answer signals while pip works. The
  * caller holds the lock of the state directory.
  */
@@ -24,9 +28,11 @@
 #endif
 
 #define ENVIRONMENT_KEY_MAX 32 /* hexadecimal digits */
+#define ENVIRONMENT_MARKER  "cortexd-complete"
 
 struct event_base;
 struct environment;
+struct packages;
 
 /* It is over: python is the environment's interpreter, or NULL: the build failed, as was logged, or was stopped. */
 typedef void environment_cb(void *arg, const char *python);
@@ -36,6 +42,7 @@ struct environment_plan {
 	const char *requirements;   /* absolute path of requirements.txt */
 	const char *project_folder; /* pip's working directory */
 	const char *state_dir;      /* absolute */
+	struct packages *packages;  /* the base environment; taken, which leaves it empty */
 	const char *may_not_build;  /* why nothing may be built now, only used; or NULL */
 	environment_cb *cb;
 	void *arg;
@@ -60,8 +67,9 @@ void environment_stop(struct environment *environment, int signal_number);
 /* NULL is fine. It must not be busy. */
 void environment_free(struct environment *environment);
 
-/* The key, as a text of ENVIRONMENT_KEY_MAX digits. 0, or a negative errno and err: requirements cannot be read. */
-MUSTCHECK int environment_key(const char *interpreter, const char *version, const char *requirements,
+/* The key, as a text of ENVIRONMENT_KEY_MAX digits; base is the identity of the base environment, or NULL. 0, or a
+ * negative errno and err: requirements cannot be read. */
+MUSTCHECK int environment_key(const char *interpreter, const char *version, const char *base, const char *requirements,
     char key[ENVIRONMENT_KEY_MAX + 1], struct error *err);
 
 /* The marker: is this folder, or what a link points to, a complete environment? Declare it to be one, on disk. */

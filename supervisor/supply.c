@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "supervisor/activator.h"
+#include "supervisor/packages.h"
 #include "supervisor/supervisor.h"
 
 #ifndef CORTEXD_FETCH_RETRY_FIRST_MS
@@ -85,24 +86,34 @@ int
 supply_find(struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err)
 {
 	struct supply *supply = &supervisor->supply;
+	struct packages packages;
 	const struct environment_plan plan = {
 	    .interpreter = CORTEXD_PYTHON,
 	    .requirements = config->requirements,
 	    .project_folder = config->folder,
 	    .state_dir = config->server.state_dir,
+	    .packages = &packages,
 	    .may_not_build = may_not_build,
 	    .cb = environment_done_cb,
 	    .arg = supervisor,
 	};
+	int r;
 
 	environment_free(take_ptr(&supply->environment));
+	r = packages_find(&config->server.packages, CORTEXD_PACKAGES, &packages, err);
+	if (r < 0)
+		return r;
 	supply->config = config;
 	if (!config->requirements) {
-		environment_done_cb(supervisor, CORTEXD_PYTHON);
+		environment_done_cb(supervisor, packages.folder ? packages.python : CORTEXD_PYTHON);
+		packages_done(&packages);
 		return 0;
 	}
 	supply->environment = environment_new(supervisor->base, &plan);
-	return environment_start(supply->environment, err);
+	r = environment_start(supply->environment, err);
+	if (r < 0)
+		supply->config = NULL;
+	return r;
 }
 
 struct generation *

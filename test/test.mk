@@ -14,6 +14,7 @@ NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
 VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
+SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] fetch/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
@@ -21,7 +22,7 @@ $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(FET
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
-.PHONY: check check-unit check-blackbox check-conformance check-threads chaos model unit-tests
+.PHONY: check check-unit check-blackbox check-conformance check-threads check-packages chaos model unit-tests
 check: lint check-unit check-blackbox check-conformance fuzz-replay ## what CI runs in each flavour; SANITIZE=address,undefined
 
 unit-tests: $(UNIT_BIN)
@@ -48,6 +49,11 @@ chaos: all ## many clients, random kills or reloads, every answer checked: TIME=
 		script="chaos.py --victims $$v"; [ $$v != reloads ] || script=reloads.py; \
 		CORTEXD_BUILD=$(B) ./scripts/with-sanitizers $(PYTHON) test/chaos/$$script --seconds $(TIME) || exit 1; \
 	done
+
+# GiBs and minutes, so no part of CI. What is built stays in build/packages, and is what the models are served with.
+check-packages: all $(TEST_VENV)/ready ## all packages that are pre-installed, built and used; ARGS=--without-torch
+	scripts/preinstall $(ARGS) build/packages
+	CORTEXD_TEST_PACKAGES=build/packages CORTEXD_TEST_KILLS=10 $(BLACKBOX) -m base test/blackbox
 
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
 	test/model/run
@@ -130,6 +136,9 @@ install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
 	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
 	install -m 755 $(filter-out %/cortexd,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+	install -d $(SHARE)/scripts $(SHARE)/packages
+	install -m 755 scripts/preinstall $(SHARE)/scripts/
+	install -m 644 $(wildcard packages/*.txt packages/*.py) $(SHARE)/packages/
 
 # The benchmark compares model servers side by side and is a project of its own.
 bench: all ## speed beside other model servers: BENCH=folder of the benchmark, ARGS='--servers cortexd --workloads iris'

@@ -20,6 +20,7 @@ BUILD = ROOT / os.environ.get("CORTEXD_BUILD", "build/release")
 ENVIRONMENTS = ROOT / "build" / "environments"
 SANITIZED = "sanitize" in BUILD.name
 PATIENCE = 90 if SANITIZED else 40  # seconds before a condition counts as never coming
+KILLS = int(os.environ.get("CORTEXD_TEST_KILLS", "3"))  # random moments at which a build is killed, each of which costs another build
 
 ERROR_LINE = re.compile(r'^\S+Z error |"level":"error"')
 # The inside of a traceback; the line that it belongs to is judged.
@@ -223,6 +224,7 @@ class Cortexd:
             + lines(api, 2)
             + "- kind: server\n"
             + ("" if "listen:" in server else f"  listen: 127.0.0.1:{self.port}\n")
+            + ("" if "packages:" in server else "  packages: none\n")  # whatever this machine has
             + lines(server, 2)
         )
 

@@ -1,12 +1,17 @@
 """requirements.txt becomes a virtual environment: built once, never half, and never the user's own Python."""
+import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
+import time
+import uuid
 
 import pytest
 
-from cortexd import wait_until
+from cortexd import BUILD, KILLS, all_pids, process_parent, process_state, read_proc, wait_until
+from wheels import index_of, make_wheel
 
 # A package that pip builds from a folder, without any other package: its build backend is in the folder.
 PACKAGE = {
@@ -190,3 +195,98 @@ def test_an_interrupted_pip_ends_with_cortexd(start):
     cortexd.signal(signal.SIGINT)
     cortexd.wait_exit()
     assert not cortexd.family()
+
+
+# --- where packages come from -----------------------------------------------------------------------------------------
+VERSION = "import flowers\n\n\ndef predict(sample, metadata):\n    return flowers.VERSION\n"
+
+
+@pytest.mark.once
+def test_wheels_in_the_project_are_installed_without_an_index(start, project):
+    folder = project({"requirements.txt": "--no-index\n--find-links wheels\nflowers\n"})
+    make_wheel(folder / "wheels", "flowers", "3.0", requires=["seeds"])
+    make_wheel(folder / "wheels", "seeds", "1.0")
+    cortexd = start({"predictor.py": VERSION}, folder=folder)
+    assert cortexd.post(0).json() == "3.0"
+    assert "Successfully installed flowers-3.0 seeds-1.0" in cortexd.log()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("said", ["in requirements.txt", "in pip's settings"])
+def test_packages_of_a_private_index_are_installed_and_the_password_is_not_logged(start, tmp_path, said):
+    make_wheel(tmp_path / "wheels", "flowers", "4.0")
+    password = uuid.uuid4().hex
+    with index_of(tmp_path / "wheels", "gardener", password) as index:
+        address = f"127.0.0.1:{index.server_port}/simple"
+        if said == "in requirements.txt":
+            lines = f"--index-url http://gardener:${{FLOWERS_PASSWORD}}@{address}\nflowers\n"
+            env = {"FLOWERS_PASSWORD": password}
+        else:
+            lines = "flowers\n"
+            env = {"PIP_INDEX_URL": f"http://gardener:{password}@{address}"}
+        cortexd = start({"predictor.py": VERSION, "requirements.txt": lines}, env=env)
+        assert cortexd.post(0).json() == "4.0"
+        assert index.asked == ["flowers"]
+    assert f"Looking in indexes: http://gardener:****@{address}" in cortexd.log()
+    assert password not in cortexd.log()
+
+
+# --- builds that are killed -------------------------------------------------------------------------------------------
+CONFIG = "- kind: api\n  name: a\n  predictor: {path: predictor.py}\n- kind: server\n  packages: none\n"
+
+
+@pytest.mark.base
+@pytest.mark.once
+@pytest.mark.timeout(600)
+def test_a_build_killed_at_random_moments_is_repaired_by_the_next_start(project, tmp_path):
+    """Killed is cortexd itself, or the Python that works for it; the next start must have it all."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    folder = project({"cortex.yaml": CONFIG, "predictor.py": ""})
+    for name in ("flowers", "seeds", "leaves"):
+        make_wheel(folder / "wheels", name, "1.0")
+    mark = f"CORTEXD_TEST_TOKEN={uuid.uuid4().hex}"
+    command = [BUILD / "bin" / "cortexd", "-c", folder / "cortex.yaml", "--environment"]
+
+    def require(number):
+        project({"requirements.txt": f"# {number}\n--no-index\n--find-links wheels\nflowers\nseeds\nleaves\n"}, folder)
+
+    def begin(output):
+        key, value = mark.split("=")
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=output, text=True, env={**os.environ, key: value}, start_new_session=True
+        )
+
+    def built(process):
+        python = process.communicate(timeout=200)[0].strip()
+        return process.returncode == 0 and subprocess.run([python, "-c", "import flowers, seeds, leaves"]).returncode == 0
+
+    def children(pid):
+        return [other for other in all_pids() if process_parent(other) == pid]
+
+    def left():
+        return [pid for pid in all_pids() if mark.encode() in read_proc(pid, "environ").split(b"\0") and process_state(pid) != "Z"]
+
+    with open(tmp_path / "builds.txt", "w") as output:
+        require(0)
+        since = time.monotonic()
+        assert built(begin(output))
+        whole = time.monotonic() - since
+        number = cut_off = 0
+        while cut_off < KILLS:  # a build that was over before the moment came does not count
+            number += 1
+            assert number < 5 * KILLS
+            require(number)
+            process = begin(output)
+            time.sleep(moments.uniform(0, whole))  # the random moment is what is tested
+            for pid in [process.pid] if number % 2 else children(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.communicate(timeout=200)
+            cut_off += process.returncode != 0
+            assert built(begin(output)), f"after {number} kills, seed {seed}"
+        wait_until(lambda: not left(), "nothing of the builds runs any more")
+        require(number + 1)
+        assert built(begin(output))  # and the last one to write has cleaned up behind the others
+    assert len(list(folder.glob(".cortex/environments/*"))) == len(list(folder.glob(".cortex/environment-builds/*")))

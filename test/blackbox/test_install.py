@@ -26,7 +26,11 @@ def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
         "bin/cortexd",
         "libexec/cortexd/cortexd-activator",
         "libexec/cortexd/cortexd-replica",
+        *(f"share/cortexd/packages/{path.name}" for path in sorted((ROOT / "packages").glob("*.*"))),
+        "share/cortexd/scripts/preinstall",
     ]
+    checked = [installed / "share" / "cortexd" / "scripts" / "preinstall", "--check", tmp_path / "none"]
+    assert "none is not there" in subprocess.run(checked, capture_output=True, text=True, timeout=60).stderr
     cortexd = start("def predict(sample, metadata):\n    return sample\n", binary=installed / "bin" / "cortexd")
     assert cortexd.post(1).json() == 1
 
@@ -46,12 +50,18 @@ def test_make_help_lists_the_targets():
         assert re.search(rf"^  {target} +\S", listed, re.MULTILINE), target
 
 
-def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_path, port):
-    """scripts/run on a copy of the iris project: environment, training, serving, and the curl line that it prints."""
-    folder = tmp_path / "iris"
-    shutil.copytree(ROOT / "configs" / "iris", folder, ignore=shutil.ignore_patterns(".cortex", "*.joblib", "__pycache__"))
+in_check_packages = [pytest.mark.base, pytest.mark.skipif("CORTEXD_TEST_PACKAGES" not in os.environ, reason="make check-packages")]
+
+
+@pytest.mark.parametrize(
+    "name, answers", [("iris", '"setosa"'), pytest.param("iris-xgboost", '{"label":"setosa",', marks=in_check_packages)]
+)
+def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_path, port, name, answers):
+    """scripts/run on a copy of the project: environment, training, serving, and the curl line that is printed."""
+    folder = tmp_path / name
+    shutil.copytree(ROOT / "configs" / name, folder, ignore=shutil.ignore_patterns(".cortex", "model.*", "__pycache__"))
     config = (folder / "cortex.yaml").read_text()
-    (folder / "cortex.yaml").write_text(config.replace("127.0.0.1:8888", f"127.0.0.1:{port}"))
+    (folder / "cortex.yaml").write_text(config.replace("127.0.0.1:8888", f"127.0.0.1:{port}") + "  packages: none\n")
     output = tmp_path / "log-run.txt"
 
     def run():
@@ -73,7 +83,7 @@ def test_one_command_from_a_fresh_project_to_the_answer_of_a_model(start, tmp_pa
             answer = subprocess.run(
                 ["bash", "-c", f"{line} --silent --show-error"], cwd=tmp_path, capture_output=True, text=True, timeout=60
             )
-            assert answer.stdout.strip() == '"setosa"', answer
+            assert answer.stdout.startswith(answers), answer
         finally:
             process.terminate()
             assert process.wait(timeout=60) == 0

@@ -138,6 +138,8 @@ defaults_fill_what_is_left_out(UNUSED void **state)
 	snprintf(text, sizeof(text), "%s/.cortex", folder);
 	assert_string_equal(config->server.state_dir, text);
 	assert_null(config->server.user);
+	assert_null(config->server.packages.folder);
+	assert_false(config->server.packages.none);
 	assert_int_equal(config->server.log_format, LOG_TEXT);
 	assert_int_equal(config->server.log_level, LOG_INFO);
 	assert_null(config->requirements);
@@ -189,6 +191,7 @@ every_value_arrives(UNUSED void **state)
 			    "  listen: [\"[::1]:80\", unix:run/http.sock, \"*:0\"]\n"
 			    "  state_dir: ../state/./x\n"
 			    "  user: cortex\n"
+			    "  packages: base/./\n"
 			    "  log: {format: json, level: debug}\n"
 			    "  capacity: {cpu: 1.5, mem: 2Gi, gpu: 0}\n" API "    python_path: lib/\n"
 			    "    metadata: {a: 1}\n"
@@ -216,6 +219,9 @@ every_value_arrives(UNUSED void **state)
 	assert_int_equal(config->server.listen[2].port, 0);
 	assert_string_equal(config->server.state_dir, "/tmp/state/x");
 	assert_string_equal(config->server.user, "cortex");
+	snprintf(text, sizeof(text), "%s/base", folder);
+	assert_string_equal(config->server.packages.folder, text);
+	assert_false(config->server.packages.none);
 	assert_int_equal(config->server.log_format, LOG_JSON);
 	assert_int_equal(config->server.log_level, LOG_DEBUG);
 	snprintf(text, sizeof(text), "%s/requirements.txt", folder);
@@ -320,6 +326,26 @@ nothing_means_the_default(UNUSED void **state)
 	assert_int_equal(config->apis[0].autoscaling.window_ms, 60000);
 	assert_int_equal(config->apis[0].update_strategy.max_surge.value, 25);
 	assert_int_equal(config->apis[0].recycle.jitter_percent, 10);
+	config_unref(config);
+}
+
+static void
+no_packages_is_something_else_than_a_folder_called_none(UNUSED void **state)
+{
+	struct config *config = parse_good("- kind: server\n  packages: none\n" API);
+	char text[128];
+
+	assert_true(config->server.packages.none);
+	assert_null(config->server.packages.folder);
+	config_unref(config);
+	config = parse_good("- kind: server\n  packages: ./none\n" API);
+	snprintf(text, sizeof(text), "%s/none", folder);
+	assert_false(config->server.packages.none);
+	assert_string_equal(config->server.packages.folder, text);
+	config_unref(config);
+	config = parse_good("- kind: server\n  packages:\n" API);
+	assert_false(config->server.packages.none);
+	assert_null(config->server.packages.folder);
 	config_unref(config);
 }
 
@@ -1072,6 +1098,7 @@ main(void)
 	    TEST(targets_in_flight_are_exact),
 	    TEST(an_update_must_be_possible),
 	    TEST(nothing_means_the_default),
+	    TEST(no_packages_is_something_else_than_a_folder_called_none),
 	    TEST(init_starts_at_min),
 	    TEST(aliases_serve_several_keys),
 	    TEST(a_config_lives_as_long_as_its_last_reference),

@@ -33,16 +33,22 @@ write_file(const char *name, const char *text, mode_t mode)
 
 /* The key of folder/requirements.txt; the caller frees it. */
 static char *
-key_of(const char *interpreter, const char *version)
+key_on(const char *base, const char *interpreter, const char *version)
 {
 	char key[ENVIRONMENT_KEY_MAX + 1];
 	char *path = xasprintf("%s/requirements.txt", folder);
 	struct error err;
 
-	assert_int_equal(environment_key(interpreter, version, path, key, &err), 0);
+	assert_int_equal(environment_key(interpreter, version, base, path, key, &err), 0);
 	assert_int_equal(strlen(key), ENVIRONMENT_KEY_MAX);
 	free(path);
 	return xstrdup(key);
+}
+
+static char *
+key_of(const char *interpreter, const char *version)
+{
+	return key_on(NULL, interpreter, version);
 }
 
 static void
@@ -74,6 +80,22 @@ test_the_key_follows_content_and_interpreter(UNUSED void **state)
 	write_file("requirements.txt", "numpy\n", 0644);
 	assert_key_changes(&key, true, "/opt/python3.113", ".11.3");
 	free(key);
+}
+
+static void
+test_the_key_follows_the_base_environment(UNUSED void **state)
+{
+	static const char *const bases[] = {NULL, "", "/base/1\nbuild", "/base/2\nbuild", "/base/2\nother"};
+	char *keys[N_ELEMENTS(bases)];
+
+	write_file("requirements.txt", "numpy\n", 0644);
+	for (size_t i = 0; i < N_ELEMENTS(bases); i++) {
+		keys[i] = key_on(bases[i], "python", "3");
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(keys[i], keys[j]);
+	}
+	for (size_t i = 0; i < N_ELEMENTS(bases); i++)
+		free(keys[i]);
 }
 
 static void
@@ -118,7 +140,7 @@ test_an_unreadable_file_is_an_error(UNUSED void **state)
 	char key[ENVIRONMENT_KEY_MAX + 1];
 	struct error err;
 
-	assert_int_equal(environment_key("python", "3", "/no/such/requirements.txt", key, &err), -ENOENT);
+	assert_int_equal(environment_key("python", "3", NULL, "/no/such/requirements.txt", key, &err), -ENOENT);
 	assert_string_equal(err.text, "cannot read \"/no/such/requirements.txt\": No such file or directory");
 }
 
@@ -165,6 +187,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_the_key_follows_content_and_interpreter),
+	    cmocka_unit_test(test_the_key_follows_the_base_environment),
 	    cmocka_unit_test(test_the_key_follows_included_files),
 	    cmocka_unit_test(test_files_that_include_each_other_or_nothing),
 	    cmocka_unit_test(test_an_unreadable_file_is_an_error),
