@@ -51,7 +51,7 @@ chaos: all ## many clients, random kills or reloads, every answer checked: TIME=
 	done
 
 # GiBs and minutes, so no part of CI. What is built stays in build/packages, and is what the models are served with.
-check-packages: all $(TEST_VENV)/ready ## all packages that are pre-installed, built and used; ARGS=--without-torch
+check-packages: all $(TEST_VENV)/ready s3-server ## all packages that are pre-installed, built and used; ARGS=--without-torch
 	scripts/preinstall $(ARGS) build/packages
 	CORTEXD_TEST_PACKAGES=build/packages CORTEXD_TEST_KILLS=10 $(BLACKBOX) -m base test/blackbox
 

@@ -21,7 +21,7 @@ model = IrisNet()
 
 
 def init(model_path, metadata):
-    model.load_state_dict(torch.load(model_path or metadata["model"]))
+    model.load_state_dict(torch.load(model_path))
     model.eval()
 
 

@@ -5,7 +5,7 @@ model = xgboost.Booster()
 
 
 def init(model_path, metadata):
-    model.load_model(model_path or metadata["model"])
+    model.load_model(model_path)
 
 
 def predict(sample, metadata):

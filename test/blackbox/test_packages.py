@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cortexd import BUILD, KILLS, ROOT, wait_until
+from s3 import S3, environment
 from wheels import make_wheel
 
 PREDICTOR = """\
@@ -216,9 +217,10 @@ def with_base(test):
     return test
 
 
-@pytest.mark.parametrize("name", ["iris", "iris-torch", "iris-xgboost"])
+@pytest.mark.parametrize("name", ["iris", "iris-torch", "iris-torch of a bucket", "iris-xgboost"])
 @with_base
-def test_a_model_is_trained_and_served_with_nothing_but_the_base(start, tmp_path, port, name):
+def test_a_model_is_trained_and_served_with_nothing_but_the_base(start, tmp_path, port, name, request):
+    name, _, from_bucket = name.partition(" of ")
     folder = tmp_path / name
     shutil.copytree(ROOT / "configs" / name, folder, ignore=shutil.ignore_patterns(".cortex", "model.*", "__pycache__"))
     (folder / "requirements.txt").unlink(missing_ok=True)
@@ -229,9 +231,17 @@ def test_a_model_is_trained_and_served_with_nothing_but_the_base(start, tmp_path
     accuracy = re.fullmatch(r"accuracy on held-back flowers: (\S+); written to model\.\w+\n", trained.stdout)
     assert accuracy and float(accuracy[1]) > 0.9, trained
     config = (folder / "cortex.yaml").read_text().replace("127.0.0.1:8888", f"127.0.0.1:{port}")
+    env = {}
+    if from_bucket:
+        server = S3(tmp_path / "s3")
+        request.addfinalizer(server.stop)
+        server.put(server.bucket("iris"), "pytorch/model.pth", (folder / "model.pth").read_bytes())
+        (folder / "model.pth").unlink()
+        config = config.replace("model: model.pth", "model: s3://iris/pytorch/model.pth")
+        env = environment(server.url, tmp_path)
     replicas = int((re.search(r"min_replicas: (\d+)", config) or [1, 1])[1])
     files = {"cortex.yaml": config + f"  packages: {BASE}\n", "predictor.py": (folder / "predictor.py").read_text()}
-    cortexd = start(files, folder=folder, replicas=replicas)
+    cortexd = start(files, folder=folder, replicas=replicas, env=env)
     cortexd.endpoint = re.search(r"endpoint: (\S+)", config)[1]
     flowers = {
         "setosa": json.loads((folder / "sample.json").read_text()),
