@@ -6,7 +6,7 @@
 
 #include "common/util.h"
 
-/* One line. Those that begin with "warning: " or "error: " are that. */
+/* One line, whatever stands in it. Those that begin with "warning: " or "error: " are that. */
 void say(const char *format, ...) PRINTFLIKE(1);
 
 #endif

@@ -260,7 +260,7 @@ class _Model:
     def __init__(self, path, implementation, kind, model_path, signature_key, show):
         self.implementation, self.path, self.signature_key = implementation, model_path, signature_key
         self.show = lambda what, value: show(what, preview(value))
-        _now.file = self.file = os.path.basename(model_path) if model_path else "the model"
+        _now.file = self.file = _one_line(os.path.basename(model_path)) if model_path else "the model"
         if model_path is None:
             raise _StartError("it is not on this machine")
         self._import(kind)
@@ -476,8 +476,8 @@ def to_plain(value):
         plain = _from_pandas(value)
         if plain is not value:
             return plain
-    for types, rule in _RULES:
-        if isinstance(value, types):
+    for kinds, rule in _RULES:
+        if isinstance(value, kinds):
             return rule(value)
     if hasattr(kind, "__dataclass_fields__"):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

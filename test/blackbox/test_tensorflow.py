@@ -11,7 +11,8 @@ from cortexd import ENVIRONMENTS, ROOT
 from models import Served, model, start_error
 from test_onnx import signature_of
 
-pytestmark = pytest.mark.once  # it takes the sanitizers minutes, and C code of ours sees no difference to ONNX
+# It would take the sanitizers minutes, and C code of ours sees no difference to ONNX; and each start takes all cores for seconds.
+pytestmark = [pytest.mark.once, pytest.mark.alone]
 
 HANDLER = """\
     def pre_inference(sample, signature, metadata):
@@ -63,13 +64,24 @@ def serve_cases(folder, cases):
     return dict(zip(cases, json.loads(result.stdout)))
 
 
-def test_models_in_all_their_forms(tmp_path):
+TYPED = {"i64": [2**40, -1], "f64": 0.1, "text": ["grün", ""], "flag": [True, False], "any": [[1], [2]]}
+MISFITS = [
+    ("twice", {"y": [1, 2]}, 'missing key "x"'),
+    ("twice", {"x": [1, 2], "y": 1}, 'unexpected key "y"; expected "x"'),
+    ("twice", {"x": [[1, 2, 3]]}, 'key "x": expected shape [-1, 2], found shape [1, 3]'),
+    ("twice", {"x": ["a", "b"]}, 'key "x": no array of float32: could not convert string to float'),
+    ("types", [1], 'expected a dict with the keys "any", "f64", "flag", "i64", "text", found list'),
+    ("types", {**TYPED, "text": 5}, 'key "text": no array of string: found something else than strings'),
+    ("types", {**TYPED, "f64": [1, 2]}, 'key "f64": expected shape [], found shape [2]'),
+]
+
+
+def test_models_in_all_their_forms_and_samples_that_do_not_fit(tmp_path):
     versions = tmp_path / "versions"
     for version, name in (("9", "twice"), ("10", "thrice"), ("002", "tenfold")):
         shutil.copytree(model("tensorflow", name), versions / version)
     (versions / "11").mkdir()  # unfinished: there is no model in it
     (versions / "later").mkdir()
-    typed = {"i64": [2**40, -1], "f64": 0.1, "text": ["grün", ""], "flag": [True, False], "any": [[1], [2]]}
     x = {"shape": [-1, 2], "type": "float32"}
     cases = {
         "folder": (tensorflow("twice", samples=[{"x": [[1, 2]]}, {"x": [1, 2]}, [[1, 2], ["3", True]]]), [[2, 4], [2, 4], [2, 4, 6, 2]]),
@@ -82,14 +94,17 @@ def test_models_in_all_their_forms(tmp_path):
     more = {
         "other": tensorflow("predict", signature_key="other", samples=[[1, 2]]),
         "keras": tensorflow("keras", signature_key="serving_default", samples=[[1, 2]]),
-        "types": tensorflow("types", samples=[typed]),
+        "types": tensorflow("types", samples=[TYPED]),
     }
-    results = serve_cases(tmp_path, {**{name: case for name, (case, _) in cases.items()}, **more})
+    misfits = {i: tensorflow(name, samples=[sample]) for i, (name, sample, _) in enumerate(MISFITS)}
+    results = serve_cases(tmp_path, {**{name: case for name, (case, _) in cases.items()}, **more, **misfits})
+    for i, (name, _, said) in enumerate(MISFITS):
+        assert results[i]["answers"][0].startswith(f"prediction failed: error in {name}: inference: {said}")
     for name, (_, expected) in cases.items():
         assert results[name] == {"signature": {"x": x}, "answers": [{"y": values} for values in expected]}, name
     assert results["other"] == {"signature": {"x": {"shape": [2], "type": "float32"}}, "answers": [{"sum": [3, 4]}]}
     assert list(results["keras"]["answers"][0].values()) == [[3]]
-    assert results["types"]["answers"] == [{**typed, "f64": [0.1], "any": [1, 2]}]
+    assert results["types"]["answers"] == [{**TYPED, "f64": [0.1], "any": [1, 2]}]
     assert results["types"]["signature"] == {
         "any": {"shape": None, "type": "int32"},
         "f64": {"shape": [], "type": "float64"},
@@ -97,22 +112,6 @@ def test_models_in_all_their_forms(tmp_path):
         "i64": {"shape": [2], "type": "int64"},
         "text": {"shape": [-1], "type": "string"},
     }
-
-
-def test_what_does_not_fit_a_model_is_said_clearly(tmp_path):
-    typed = {"i64": [1, 2], "f64": 0.1, "text": ["a"], "flag": [True, False], "any": 1}
-    cases = [
-        ("twice", {"y": [1, 2]}, 'missing key "x"'),
-        ("twice", {"x": [1, 2], "y": 1}, 'unexpected key "y"; expected "x"'),
-        ("twice", {"x": [[1, 2, 3]]}, 'key "x": expected shape [-1, 2], found shape [1, 3]'),
-        ("twice", {"x": ["a", "b"]}, 'key "x": no array of float32: could not convert string to float'),
-        ("types", [1], 'expected a dict with the keys "any", "f64", "flag", "i64", "text", found list'),
-        ("types", {**typed, "text": 5}, 'key "text": no array of string: found something else than strings'),
-        ("types", {**typed, "f64": [1, 2]}, 'key "f64": expected shape [], found shape [2]'),
-    ]
-    results = serve_cases(tmp_path, {i: tensorflow(name, samples=[sample]) for i, (name, sample, _) in enumerate(cases)})
-    for i, (name, _, said) in enumerate(cases):
-        assert results[i]["answers"][0].startswith(f"prediction failed: error in {name}: inference: {said}")
 
 
 def test_what_is_no_model_is_an_error_at_the_start(tmp_path):
