@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "fetch/say.h"
+#include "fetch/transfer.h"
 
 #define CONTENT  "content"
 #define LATEST   "latest"
@@ -117,32 +119,67 @@ write_text(const char *path, const char *text)
 	return r;
 }
 
+/*
+ * What tells whether a folder may be gone on with: the version of the model, what the parts are, and that the machine has not been
+ * started again since. After a loss of power files may have their sizes without their contents.
+ */
+static char *
+make_version(const char *id)
+{
+	char *boot = NULL, *version;
+
+	if (file_read_all("/proc/sys/kernel/random/boot_id", 64, &boot, NULL) < 0)
+		boot = xstrdup("?");
+	version = xasprintf("%s %d %s", id, TRANSFER_PART_BYTES, boot);
+	free(boot);
+	return version;
+}
+
+/* Remove what is on its way. */
+static int
+clear_partial(const struct cache *cache)
+{
+	static const char *const names[] = {VERSION, "tree", "parts"};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < N_ELEMENTS(names); i++) {
+		char *path = xasprintf("%s/%s", cache->partial, names[i]);
+
+		r = path_remove_all(path);
+		free(path);
+	}
+	return r;
+}
+
+void
+cache_discard(struct cache *cache)
+{
+	if (clear_partial(cache) < 0)
+		say("warning: cannot remove what is in \"%s\"", cache->partial);
+}
+
 int
 cache_begin(struct cache *cache, const struct address *address, const char *id, bool *ret_resumes, struct error *err)
 {
-	char *version, *found = NULL, *inside[] = {NULL, NULL};
+	char *file, *version = make_version(id), *found = NULL;
 	int r;
 
 	cache->partial = xasprintf("%s/" PARTIAL "/%s", cache->folder, address->id);
-	version = xasprintf("%s/" VERSION, cache->partial);
-	inside[0] = xasprintf("%s/tree", cache->partial);
-	inside[1] = xasprintf("%s/parts", cache->partial);
+	file = xasprintf("%s/" VERSION, cache->partial);
 	r = folder_make_all(cache->partial);
 	if (r == 0) {
 		cache->partial_lock = open(cache->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r = cache->partial_lock < 0 ? -errno : lock(cache->partial_lock, LOCK_EX);
 	}
-	*ret_resumes = r == 0 && *id && file_read_all(version, 256, &found, NULL) == 0 && !strcmp(found, id);
-	for (size_t i = 0; i < N_ELEMENTS(inside); i++) {
-		if (r == 0 && !*ret_resumes)
-			r = path_remove_all(inside[i]);
-		free(inside[i]);
-	}
+	*ret_resumes = r == 0 && *id && file_read_all(file, 256, &found, NULL) == 0 && !strcmp(found, version);
 	if (r == 0 && !*ret_resumes)
-		r = write_text(version, id);
+		r = clear_partial(cache);
+	if (r == 0 && !*ret_resumes)
+		r = write_text(file, version);
 	if (r < 0)
 		error_set(err, r, "cannot use \"%s\": %s", cache->partial, strerror(-r));
 	free(found);
+	free(file);
 	free(version);
 	return r;
 }
@@ -194,20 +231,17 @@ int
 cache_publish(struct cache *cache, const struct address *address, const char *id, struct error *err)
 {
 	static const char *const folders[] = {CONTENT, LATEST};
-	char *home = xasprintf("%s/" CONTENT "/%s", cache->folder, id);
+	char *home = xasprintf("%s/" CONTENT "/%s", cache->folder, id), *tree = xasprintf("%s/tree", cache->partial);
 	int r = 0;
 
 	if (!cache_has(cache, address, id)) {
-		char *tree = xasprintf("%s/tree", cache->partial), *parts = xasprintf("%s/parts", cache->partial);
-
 		r = sync_tree(cache, tree);
-		if (r == 0 && rename(tree, home) < 0)
+		/* Another address may have the same content, and have brought it meanwhile. */
+		if (r == 0 && rename(tree, home) < 0 && !cache_has(cache, address, id))
 			r = -errno;
-		if (r == 0)
-			r = path_remove_all(parts);
-		free(tree);
-		free(parts);
 	}
+	if (r == 0)
+		r = clear_partial(cache);
 	/* In this order: the link may never be there without what it leads to. */
 	for (size_t i = 0; r == 0 && i < N_ELEMENTS(folders); i++) {
 		char *path = xasprintf("%s/%s", cache->folder, folders[i]);
@@ -219,6 +253,7 @@ cache_publish(struct cache *cache, const struct address *address, const char *id
 	}
 	if (r < 0)
 		error_set(err, r, "cannot make \"%s\": %s", home, strerror(-r));
+	free(tree);
 	free(home);
 	return r;
 }
@@ -278,8 +313,7 @@ remove_others(const struct cache *cache, const char *name, char *const *ids, siz
 	while (r == 0 && (entry = readdir(folder))) {
 		char *inner = xasprintf("%s/%s", path, entry->d_name);
 
-		if (!contains(ids, n, entry->d_name) && strcmp(entry->d_name, ".") != 0 &&
-		    strcmp(entry->d_name, "..") != 0) {
+		if (!contains(ids, n, entry->d_name) && *entry->d_name != '.') {
 			r = rename(inner, trash) < 0 ? -errno : path_remove_all(trash);
 			removed += r == 0;
 		}

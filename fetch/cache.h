@@ -32,6 +32,9 @@ void cache_done(struct cache *cache);
 MUSTCHECK int cache_begin(
     struct cache *cache, const struct address *address, const char *id, bool *ret_resumes, struct error *err);
 
+/* Remove what is on its way to it: nobody can go on with it. */
+void cache_discard(struct cache *cache);
+
 /* Give the folder of an address back, for another cache_begin. */
 void cache_release(struct cache *cache);
 
@@ -41,7 +44,8 @@ bool cache_has(const struct cache *cache, const struct address *address, const c
 /* What the address last was: its path, which the caller frees, or NULL. */
 char *cache_latest(const struct cache *cache, const struct address *address);
 
-/* Make partial/<address>/tree/ the model of this id, if there is none, and the latest of its address. 0, or a negative errno and err. */
+/* Between cache_begin and cache_release: make partial/<address>/tree/ the model of this id, if there is none, and the latest of its
+ * address. 0, or a negative errno and err. */
 MUSTCHECK int cache_publish(struct cache *cache, const struct address *address, const char *id, struct error *err);
 
 /* The cache must be opened alone. Remove every model that is neither one of these paths nor the latest of one of these addresses

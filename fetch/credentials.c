@@ -94,38 +94,62 @@ from_environment(struct account *account, struct error *err)
 	return 1;
 }
 
+/* What the profile needs that we cannot. */
 static int
-from_files(const struct files *files, struct account *account, struct error *err)
+refuse_others(const struct files *files, struct error *err)
 {
 	static const char *const others[] = {
 	    "role_arn", "credential_process", "sso_session", "sso_start_url", "web_identity_token_file"};
-	struct identity *identity = &account->identity;
-	char *other = NULL;
 
-	identity->access_key = setting(files, "aws_access_key_id");
-	identity->secret_key = setting(files, "aws_secret_access_key");
-	identity->token = setting(files, "aws_session_token");
-	if (identity->access_key && identity->secret_key) {
-		account->source = "the shared credentials file";
-		return 1;
-	}
-	if (identity->access_key || identity->secret_key)
-		return error_set(err, -EINVAL,
-		    "profile \"%s\" has only one of aws_access_key_id and aws_secret_access_key", files->profile);
-	for (size_t i = 0; i < N_ELEMENTS(others) && !other; i++) {
-		other = setting(files, others[i]);
+	for (size_t i = 0; i < N_ELEMENTS(others); i++) {
+		char *other = setting(files, others[i]);
+
+		free(other);
 		if (other)
-			error_set(err, -ENOTSUP,
+			return error_set(err, -ENOTSUP,
 			    "profile \"%s\" uses %s, which cortexd cannot; give it keys: aws configure "
 			    "export-credentials",
 			    files->profile, others[i]);
 	}
-	if (!other && files->chosen) {
-		free(other);
-		return error_set(err, -ENOENT, "profile \"%s\" (AWS_PROFILE) has no credentials", files->profile);
+	return 0;
+}
+
+/* All three from the file that has the key. */
+static int
+from_files(const struct files *files, struct account *account, struct error *err)
+{
+	struct identity *identity = &account->identity;
+	int r = refuse_others(files, err);
+
+	for (int is_credentials = 1; r == 0 && is_credentials >= 0; is_credentials--) {
+		const char *text = is_credentials ? files->credentials : files->config;
+
+		identity->access_key = aws_config_find(text, is_credentials, files->profile, "aws_access_key_id");
+		identity->secret_key = aws_config_find(text, is_credentials, files->profile, "aws_secret_access_key");
+		if (identity->access_key && identity->secret_key) {
+			identity->token = aws_config_find(text, is_credentials, files->profile, "aws_session_token");
+			account->source = "the shared credentials file";
+			return 1;
+		}
+		if (identity->access_key || identity->secret_key)
+			return error_set(err, -EINVAL,
+			    "profile \"%s\" has only one of aws_access_key_id and aws_secret_access_key",
+			    files->profile);
 	}
-	free(other);
-	return other ? -ENOTSUP : 0;
+	if (r == 0 && files->chosen)
+		return error_set(err, -ENOENT, "profile \"%s\" (AWS_PROFILE) has no credentials", files->profile);
+	return r;
+}
+
+/* EKS' way, by STS. */
+static int
+refuse_web_identity(struct error *err)
+{
+	if (!variable("AWS_WEB_IDENTITY_TOKEN_FILE"))
+		return 0;
+	return error_set(err, -ENOTSUP,
+	    "AWS_WEB_IDENTITY_TOKEN_FILE is set, which cortexd cannot use; give it keys, or a container's credentials "
+	    "(EKS Pod Identity)");
 }
 
 /* ---- metadata ---- */
@@ -176,7 +200,7 @@ from_container(const struct web *web, struct account *account, struct error *err
 	const char *full = variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
 	const char *token_file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
 	char *token = copy(variable("AWS_CONTAINER_AUTHORIZATION_TOKEN")), *url, *header = NULL;
-	struct request request = {.timeout_ms = 5 * METADATA_MS};
+	struct request request = {.timeout_ms = 5 * METADATA_MS, .is_local = true};
 	struct reply reply = {.body = NULL};
 	int r = 0;
 
@@ -222,7 +246,8 @@ ask_instance(const struct web *web, const char *method, const char *endpoint, co
 	    .url = url,
 	    .headers = {header},
 	    .timeout_ms = METADATA_MS,
-	    .attempts = METADATA_ATTEMPTS};
+	    .attempts = METADATA_ATTEMPTS,
+	    .is_local = true};
 	struct reply reply;
 	struct error err;
 
@@ -304,6 +329,8 @@ account_find(const struct web *web, struct account *ret_account, struct error *e
 	struct account account = {.source = "nobody: there are no credentials"};
 	int r;
 
+	if (!files.profile)
+		files.profile = variable("AWS_DEFAULT_PROFILE");
 	files.chosen = files.profile != NULL;
 	files.profile = files.chosen ? files.profile : "default";
 	r = read_file("AWS_SHARED_CREDENTIALS_FILE", "credentials", &files.credentials, err);
@@ -313,6 +340,8 @@ account_find(const struct web *web, struct account *ret_account, struct error *e
 		goto out;
 	find_place(&files, &account);
 	r = from_environment(&account, err);
+	if (r == 0)
+		r = refuse_web_identity(err);
 	if (r == 0)
 		r = from_files(&files, &account, err);
 	if (r == 0)

@@ -58,59 +58,88 @@ progress(void *arg, int64_t bytes, int64_t all_bytes, int64_t new_bytes, int64_t
 static int
 identify_content(const struct cache *cache, struct manifest *manifest, struct error *err)
 {
-	char *path = xasprintf("%s/tree/%s", cache->partial, manifest->objects[0].path);
-	char digest[DIGEST_SHA256_DIGITS + 1], *text;
-	int fd = open(path, O_RDONLY | O_CLOEXEC), r = fd < 0 ? -errno : digest_file(fd, digest);
+	char digest[DIGEST_SHA256_DIGITS + 1], *text = NULL;
+	size_t length = 0;
+	FILE *stream = open_memstream(&text, &length);
+	int r = 0;
 
-	if (r < 0) {
-		error_set(err, r, "cannot read \"%s\": %s", path, strerror(-r));
-	} else {
-		text = xasprintf("%s/%s", manifest->objects[0].path, digest);
-		digest_text(text, strlen(text), manifest->id, ADDRESS_ID_MAX);
-		free(text);
+	ASSERT(stream);
+	for (size_t i = 0; r == 0 && i < manifest->n; i++) {
+		char *path = xasprintf("%s/tree/%s", cache->partial, manifest->objects[i].path);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		r = fd < 0 ? -errno : digest_file(fd, digest);
+		if (r < 0)
+			error_set(err, r, "cannot read \"%s\": %s", path, strerror(-r));
+		fprintf(stream, "%s%c%s%c", manifest->objects[i].path, '\0', digest, '\0');
+		fd_close(&fd);
+		free(path);
 	}
-	fd_close(&fd);
-	free(path);
+	ASSERT(fclose(stream) == 0);
+	digest_text(text, length, manifest->id, ADDRESS_ID_MAX);
+	free(text);
 	return r;
 }
 
 /* Bring this version. */
 static int
-bring(struct cache *cache, const struct store *store, struct manifest *manifest, struct error *err)
+bring(struct cache *cache, struct store *store, struct manifest *manifest, bool resumes, struct error *err)
 {
 	const struct address *address = store->address;
-	struct transfer_plan plan = {
-	    .store = store, .manifest = manifest, .progress = progress, .arg = (void *)(uintptr_t)address};
+	const struct transfer_plan plan = {.store = store,
+	    .manifest = manifest,
+	    .folder = cache->partial,
+	    .progress = progress,
+	    .arg = (void *)(uintptr_t)address};
 	int64_t begin_ms = clock_ms(), bytes = 0;
-	bool resumes;
+	char *text;
 	int r;
 
-	r = cache_begin(cache, address, manifest->id, &resumes, err);
-	if (r < 0)
-		return r;
 	say("%s: fetching %zu object%s%s", address->shown, manifest->n, manifest->n == 1 ? "" : "s",
 	    resumes ? ", those that are not there yet" : "");
-	plan.folder = cache->partial;
-	plan.may_resume = resumes;
+	store_learn_parts(store, manifest);
 	r = transfer_run(&plan, err);
+	if (r == 0 && !*manifest->id)
+		r = identify_content(cache, manifest, err);
+	if (r == 0)
+		r = cache_publish(cache, address, manifest->id, err);
+	if (r == -ENOSPC && address->kind == ADDRESS_HTTP)
+		cache_discard(cache);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < manifest->n; i++)
 		bytes += manifest->objects[i].size;
-	if (!*manifest->id)
-		r = identify_content(cache, manifest, err);
-	if (r == 0)
-		r = cache_publish(cache, address, manifest->id, err);
-	if (r == 0) {
-		char *text = amount(bytes);
-
-		say("%s: fetched %s in %.1f s", address->shown, text, (double)(clock_ms() - begin_ms) / 1000);
-		free(text);
-	}
-	return r;
+	text = amount(bytes);
+	say("%s: fetched %s in %.1f s", address->shown, text, (double)(clock_ms() - begin_ms) / 1000);
+	free(text);
+	return 0;
 }
 
 /* Look, and bring what is not there. */
+static int
+get_once(struct cache *cache, struct store *store, struct error *err)
+{
+	const struct address *address = store->address;
+	struct manifest manifest = {.objects = NULL};
+	bool resumes;
+	int r;
+
+	r = store_look(store, &manifest, err);
+	if (r == 0)
+		r = cache_begin(cache, address, manifest.id, &resumes, err);
+	/* Now that nobody else brings it: is it there? */
+	if (r == 0 && cache_has(cache, address, manifest.id)) {
+		r = cache_publish(cache, address, manifest.id, err);
+		if (r == 0)
+			say("%s: is there already", address->shown);
+	} else if (r == 0) {
+		r = bring(cache, store, &manifest, resumes, err);
+	}
+	cache_release(cache);
+	manifest_done(&manifest);
+	return r;
+}
+
 static int
 get(const struct fetch_plan *plan, const struct address *address, struct cache *cache, struct error *err)
 {
@@ -121,21 +150,10 @@ get(const struct fetch_plan *plan, const struct address *address, struct cache *
 	if (r < 0)
 		error_prefix(err, "%s", address->shown);
 	for (int changes = 0; r == 0; changes++) {
-		struct manifest manifest = {.objects = NULL};
-
-		r = store_look(&store, &manifest, err);
-		if (r == 0 && cache_has(cache, address, manifest.id)) {
-			r = cache_publish(cache, address, manifest.id, err);
-			if (r == 0)
-				say("%s: is there already", address->shown);
-		} else if (r == 0) {
-			r = bring(cache, &store, &manifest, err);
-		}
-		manifest_done(&manifest);
+		r = get_once(cache, &store, err);
 		if (r != -ESTALE || changes >= CHANGES_MAX)
 			break;
 		say("%s; beginning anew", err->text);
-		cache_release(cache);
 		r = 0;
 	}
 	store_done(&store);

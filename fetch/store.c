@@ -12,6 +12,7 @@
 #include "fetch/xml.h"
 
 #define PAGES_MAX 10000
+#define PARTS_MAX 10000 /* https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 
 /* ---- where ---- */
 
@@ -138,7 +139,7 @@ store_explain(const struct store *store, long status, const char *body, size_t l
 static void
 prepare(const struct store *store, struct request *request)
 {
-	*request = (struct request){.follows = store->address->kind == ADDRESS_HTTP};
+	*request = (struct request){.follows = store->address->kind == ADDRESS_HTTP, .shown = store->address->shown};
 	if (store->address->kind == ADDRESS_S3) {
 		request->identity = &store->account.identity;
 		request->region = store->account.region;
@@ -274,6 +275,7 @@ look_at_web(struct store *store, struct manifest *manifest, struct error *err)
 	/* Any other answer means nothing: servers that sign GET alone, or know nothing else, say no to HEAD. */
 	if (reply.head.status == 200) {
 		object.size = reply.head.length;
+		object.by_date = !reply.head.etag;
 		object.etag = take_ptr(reply.head.etag ? &reply.head.etag : &reply.head.modified);
 	}
 	reply_done(&reply);
@@ -309,6 +311,16 @@ store_path_of(const char *key, const char *prefix, int64_t size, char **ret_path
 	return 0;
 }
 
+/* It goes into a header line. */
+static bool
+is_etag(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
 static int
 take_page(
     struct store *store, const struct xml_list *list, const char *prefix, struct manifest *manifest, struct error *err)
@@ -339,7 +351,7 @@ take_page(
 		}
 		object.path = xasprintf("%s/%s", store->address->name, path);
 		object.key = take_ptr(&from->key);
-		object.etag = from->etag ? take_ptr(&from->etag) : xstrdup("");
+		object.etag = from->etag && is_etag(from->etag) ? take_ptr(&from->etag) : xstrdup("");
 		free(path);
 		add(manifest, &object);
 	}
@@ -420,6 +432,43 @@ look_at_s3(struct store *store, struct manifest *manifest, struct error *err)
 	add(manifest, &object);
 	manifest->is_file = true;
 	return 0;
+}
+
+/* The length of one part, -1 when the store does not say. */
+static int64_t
+part_length(struct store *store, const struct object *object, unsigned long number)
+{
+	char *query = xasprintf("partNumber=%lu", number);
+	struct reply reply;
+	struct error err;
+	int64_t length = -1;
+
+	if (ask(store, "HEAD", object->key, query, &reply, &err) == 0) {
+		if (reply.head.status == 206 || reply.head.status == 200)
+			length = reply.head.length;
+		reply_done(&reply);
+	}
+	free(query);
+	return length;
+}
+
+void
+store_learn_parts(struct store *store, struct manifest *manifest)
+{
+	for (size_t i = 0; i < manifest->n; i++) {
+		struct object *object = &manifest->objects[i];
+		const char *dash = object->key ? strrchr(object->etag, '-') : NULL;
+		unsigned long parts = dash ? strtoul(dash + 1, NULL, 10) : 0;
+		int64_t first, rest;
+
+		if (parts < 1 || parts > PARTS_MAX || object->size <= 0)
+			continue;
+		first = part_length(store, object, 1);
+		rest = object->size - first * (int64_t)(parts - 1);
+		/* All parts but the last have one size, as far as the first, the last and their number can tell. */
+		if (first > 0 && rest > 0 && rest <= first && (parts == 1 || part_length(store, object, parts) == rest))
+			object->part_size = first;
+	}
 }
 
 static int

@@ -18,6 +18,9 @@ struct object {
 	char *path;   /* where it belongs below the model's folder: safe, relative */
 	char *etag;   /* of this version, as the store writes it, or Last-Modified; "" when it does not say */
 	int64_t size; /* -1: not known */
+	int64_t
+	    part_size; /* of all its parts but the last, when it was uploaded in such; 0: it was not, or is not known */
+	bool by_date;  /* etag is the Last-Modified */
 };
 
 /* What a model is made of. */
@@ -43,6 +46,9 @@ void store_done(struct store *store);
  * says that there is no such thing, or that it may not be read; and err, which begins with the address. */
 MUSTCHECK int store_look(struct store *store, struct manifest *ret_manifest, struct error *err);
 void manifest_done(struct manifest *manifest);
+
+/* Find out part_size, for those that need it. Asks the store twice for each; what it does not say stays 0. */
+void store_learn_parts(struct store *store, struct manifest *manifest);
 
 /* How to ask for an object. The request borrows from the store and from *ret_url, which the caller frees. */
 void store_ask(const struct store *store, const struct object *object, struct request *ret_request, char **ret_url);

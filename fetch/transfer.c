@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,7 @@
 #include "fetch/digest.h"
 #include "fetch/say.h"
 
-#define LANES         12         /* requests at a time */
-#define PART_BYTES    (32 << 20) /* of one request */
+#define LANES         12 /* requests at a time */
 #define PROGRESS_MS   5000
 #define WORTH_BYTES   (1 << 20)     /* an attempt that brings so much has not failed */
 #define CORRUPT_MAX   3             /* times that an object may arrive broken */
@@ -30,7 +30,8 @@ struct part {
 	int64_t offset;
 	int64_t length; /* -1: to the end, wherever that is */
 	int64_t got;
-	unsigned failed; /* attempts in a row */
+	int64_t best;    /* got, at most, so far */
+	unsigned failed; /* attempts in a row that brought nothing to speak of */
 	int64_t due_ms;  /* not before */
 };
 
@@ -192,10 +193,10 @@ add_parts(struct transfer *transfer, struct file *file)
 		memset(done, 0, file->n_parts);
 	file->n_left = 0;
 	for (size_t i = 0; i < file->n_parts; i++) {
-		struct part part = {.file = file, .offset = (int64_t)i * PART_BYTES, .length = size}, *copy;
+		struct part part = {.file = file, .offset = (int64_t)i * TRANSFER_PART_BYTES, .length = size}, *copy;
 
 		if (file->n_parts > 1)
-			part.length = MIN(PART_BYTES, size - part.offset);
+			part.length = MIN(TRANSFER_PART_BYTES, size - part.offset);
 		if (done[i]) {
 			transfer->bytes += part.length;
 			continue;
@@ -234,8 +235,8 @@ begin_file(struct transfer *transfer, size_t number, struct error *err)
 	*file = (struct file){.object = object, .number = number, .fd = -1, .done_fd = -1, .n_parts = 1};
 	file->fd = open_part_file(transfer, number, "");
 	/* Web servers need not know ranges, and what they do not know they answer in full. */
-	if (object->key && object->size > PART_BYTES) {
-		file->n_parts = (size_t)((object->size + PART_BYTES - 1) / PART_BYTES);
+	if (object->key && object->size > TRANSFER_PART_BYTES) {
+		file->n_parts = (size_t)((object->size + TRANSFER_PART_BYTES - 1) / TRANSFER_PART_BYTES);
 		file->done_fd = open_part_file(transfer, number, ".done");
 	}
 	if (file->fd < 0 || (file->n_parts > 1 && file->done_fd < 0)) {
@@ -251,15 +252,11 @@ begin_file(struct transfer *transfer, size_t number, struct error *err)
 
 /* ---- what an object holds ---- */
 
-/* Part sizes that clients choose: 5 MiB is the least that S3 takes, 8 is that of the AWS command line and SDK. */
-static const int part_mib[] = {5, 6, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024};
-
 int
-transfer_check_etag(int fd, int64_t size, const char *etag)
+transfer_check_etag(int fd, int64_t part_size, const char *etag)
 {
 	size_t length = strlen(etag), digits;
 	char bare[DIGEST_ETAG_MAX], found[DIGEST_ETAG_MAX];
-	unsigned long parts;
 	int r;
 
 	if (length >= 2 && etag[0] == '"' && etag[length - 1] == '"') {
@@ -271,23 +268,10 @@ transfer_check_etag(int fd, int64_t size, const char *etag)
 	memcpy(bare, etag, length);
 	bare[length] = '\0';
 	digits = strspn(bare, "0123456789abcdef");
-	if (digits != DIGEST_MD5_DIGITS)
+	if (digits != DIGEST_MD5_DIGITS || (length > digits && (bare[digits] != '-' || part_size == 0)))
 		return -1;
-	if (length == DIGEST_MD5_DIGITS) {
-		r = digest_etag(fd, 0, found);
-		return r < 0 ? r : !strcmp(bare, found);
-	}
-	parts = bare[digits] == '-' ? strtoul(bare + digits + 1, NULL, 10) : 0;
-	for (size_t i = 0; parts > 0 && i < N_ELEMENTS(part_mib); i++) {
-		int64_t part = (int64_t)part_mib[i] << 20;
-
-		if ((uint64_t)((size + part - 1) / part) != parts && !(parts == 1 && size <= part))
-			continue;
-		r = digest_etag(fd, part, found);
-		if (r < 0 || !strcmp(bare, found))
-			return r < 0 ? r : 1;
-	}
-	return -1; /* other sizes */
+	r = digest_etag(fd, length > digits ? (off_t)part_size : 0, found);
+	return r < 0 ? r : !strcmp(bare, found);
 }
 
 /* All parts are there. Move it where it belongs, or, when it is broken, begin it again. */
@@ -304,7 +288,7 @@ complete(struct transfer *transfer, struct file *file, struct error *err)
 	if (fstat(file->fd, &st) == 0 && object->size < 0)
 		object->size = st.st_size;
 	if (object->key && !file->is_encrypted)
-		r = transfer_check_etag(file->fd, object->size, object->etag);
+		r = transfer_check_etag(file->fd, object->part_size, object->etag);
 	if (r < -1) {
 		error_set(err, r, "cannot read \"%s/parts/%s\": %s", transfer->plan->folder, name, strerror(-r));
 	} else if (r == 0 && ++file->corrupt >= CORRUPT_MAX) {
@@ -335,31 +319,66 @@ complete(struct transfer *transfer, struct file *file, struct error *err)
 
 /* ---- one request ---- */
 
-/* Is the answer, whose body begins, what was asked for? If not, the body is ignored, or kept as an error's. */
+static PRINTFLIKE(2) void nonsense(struct lane *lane, const char *format, ...)
+{
+	va_list ap;
+
+	lane->ignores = true;
+	lane->fault = -EPROTO;
+	va_start(ap, format);
+	vsnprintf(lane->err.text, sizeof(lane->err.text), format, ap);
+	va_end(ap);
+}
+
+/* Is it of the version that is being brought? What the answer does not say cannot be told. */
+static bool
+is_same_version(const struct object *object, const struct reply_head *head)
+{
+	const char *found = object->by_date ? head->modified : head->etag;
+
+	return !*object->etag || !found || !strcmp(found, object->etag);
+}
+
+/*
+ * Is the answer, whose body begins, what was asked for? If not, the body is ignored, or kept as an error's. The length that a web
+ * server gave to HEAD is a hint: some say 0 for want of a body. What it says now holds, and if it says nothing, not even by
+ * chunks (RFC 9112, section 6.3), nobody could tell the end of the file from the end of the connection.
+ */
 static void
 check_answer(struct lane *lane)
 {
-	struct part *part = lane->part;
 	const struct reply_head *head = &lane->head;
-	bool whole = part->file->n_parts == 1;
+	struct part *part = lane->part;
+	struct file *file = part->file;
+	struct object *object = file->object;
+	bool whole = file->n_parts == 1;
+	long version = 0;
 
 	lane->checked = true;
-	part->file->is_encrypted |= head->is_encrypted;
-	if (head->status == 200 && whole) {
-		part->got = 0; /* it begins anew, asked or not */
-		lane->begun = 0;
-	} else if (head->status != 206 || head->range_first != part->offset + part->got) {
+	file->is_encrypted |= head->is_encrypted;
+	if (head->status != 200 && head->status != 206) {
 		lane->ignores = true;
-		if (head->status == 200 || head->status == 206)
-			lane->fault = error_set(
-			    &lane->err, -EPROTO, "the server does not send the range that was asked for");
-		return;
-	}
-	if (part->length >= 0 && head->length >= 0 && head->length != part->length - part->got) {
+	} else if (!is_same_version(object, head)) {
 		lane->ignores = true;
-		lane->fault = error_set(&lane->err, -EPROTO,
-		    "the server wants to send %lld bytes where there should be %lld", (long long)head->length,
-		    (long long)(part->length - part->got));
+		lane->fault = error_set(&lane->err, -ESTALE, "it changes while it is fetched");
+	} else if (head->status == 200 && whole) {
+		part->got = lane->begun = 0; /* it begins anew, asked or not */
+		if (ftruncate(file->fd, 0) < 0)
+			lane->fault = error_set(&lane->err, -errno, "ftruncate: %s", strerror(errno));
+		if (!object->key)
+			part->length = object->size = head->length;
+		curl_easy_getinfo(lane->curl, CURLINFO_HTTP_VERSION, &version);
+		if (part->length < 0 && !head->is_chunked && version < CURL_HTTP_VERSION_2_0)
+			nonsense(lane, "the server does not say how long the file is");
+		else if (head->length >= 0 && head->length != part->length)
+			nonsense(lane, "the server wants to send %lld bytes where there should be %lld",
+			    (long long)head->length, (long long)part->length);
+	} else if (head->status == 200 || head->range_first != part->offset + part->got ||
+	    (head->range_of >= 0 && object->size >= 0 && head->range_of != object->size)) {
+		nonsense(lane, "the server does not send the range that was asked for");
+	} else if (part->length >= 0 && head->length >= 0 && head->length != part->length - part->got) {
+		nonsense(lane, "the server wants to send %lld bytes where there should be %lld",
+		    (long long)head->length, (long long)(part->length - part->got));
 	}
 }
 
@@ -467,13 +486,12 @@ static int
 end_part(struct transfer *transfer, struct part *part, struct error *err)
 {
 	struct file *file = part->file;
-	off_t number = (off_t)(part->offset / PART_BYTES);
+	off_t number = (off_t)(part->offset / TRANSFER_PART_BYTES);
 	int r = 0;
 
 	free(part);
 	file->n_left--;
-	/* In this order: a part that is marked is on disk, even when the machine loses its power. */
-	if (file->done_fd >= 0 && (fdatasync(file->fd) < 0 || pwrite(file->done_fd, "x", 1, number) != 1))
+	if (file->done_fd >= 0 && pwrite(file->done_fd, "x", 1, number) != 1)
 		r = error_set(err, -errno, "cannot write to \"%s/parts\": %s", transfer->plan->folder, strerror(errno));
 	if (file->n_left > 0)
 		return r;
@@ -502,11 +520,12 @@ judge(const struct transfer *transfer, struct lane *lane, CURLcode code, struct 
 		return error_set(err, lane->fault, "%s: %s", shown, lane->err.text);
 	if (code == CURLE_OK && !lane->ignores && (part->length < 0 || part->got == part->length))
 		return 0;
-	if (status == 412)
+	if (status == 412 || (status == 404 && part->file->object->key && !transfer->plan->manifest->is_file))
 		return error_set(err, -ESTALE, "%s: it changes while it is fetched", shown);
 	if (status == 416 && !part->file->object->key)
 		part->file->restarts = true;
-	part->failed = part->got - lane->begun >= WORTH_BYTES ? 1 : part->failed + 1;
+	part->failed = part->got >= part->best + WORTH_BYTES ? 1 : part->failed + 1;
+	part->best = MAX(part->best, part->got);
 	last = part->failed >= transfer->web->attempts;
 	if (lane->fault < 0 || (code == CURLE_OK && !lane->ignores)) {
 		error_set(err, WEB_NOT_THERE, "%s: %s", shown,
@@ -569,7 +588,9 @@ fill_lanes(struct transfer *transfer, int64_t *ret_due_ms, struct error *err)
 			for (found = 0; found < transfer->n_waiting; found++)
 				if (transfer->waiting[found]->due_ms <= now_ms)
 					break;
-			if (found < transfer->n_waiting || transfer->next >= manifest->n)
+			/* Those that wait for another attempt are not overtaken by hundreds that would fail as well. */
+			if (found < transfer->n_waiting || transfer->n_waiting >= LANES ||
+			    transfer->next >= manifest->n)
 				break;
 			r = begin_file(transfer, transfer->next++, err);
 			if (r < 0)
@@ -664,18 +685,7 @@ transfer_run(const struct transfer_plan *plan, struct error *err)
 	transfer->web = plan->store->web;
 	transfer->begin_ms = transfer->said_ms = clock_ms();
 	transfer->tree = transfer->parts = -1;
-	if (!plan->may_resume) {
-		char *old[] = {xasprintf("%s/tree", plan->folder), xasprintf("%s/parts", plan->folder)};
-
-		for (size_t i = 0; i < N_ELEMENTS(old); i++) {
-			r = r < 0 ? r : path_remove_all(old[i]);
-			if (r < 0)
-				error_set(err, r, "cannot remove \"%s\": %s", old[i], strerror(-r));
-			free(old[i]);
-		}
-	}
-	if (r == 0)
-		r = transfer->tree = open_folder(plan->folder, "tree", err);
+	r = transfer->tree = open_folder(plan->folder, "tree", err);
 	if (r >= 0)
 		r = transfer->parts = open_folder(plan->folder, "parts", err);
 	transfer->multi = curl_multi_init();

@@ -14,11 +14,12 @@
 
 #include "fetch/store.h"
 
+#define TRANSFER_PART_BYTES (32 << 20) /* of one request for a large object */
+
 struct transfer_plan {
 	const struct store *store;
 	struct manifest *manifest; /* sizes that were not known are filled in */
-	const char *folder;        /* exists */
-	bool may_resume;           /* what lies there is of this very manifest */
+	const char *folder;        /* exists; what lies there is of this very manifest */
 	/* Now and then: so much of all is there, of so much (0: not known), and came within this time. */
 	void (*progress)(void *arg, int64_t bytes, int64_t all_bytes, int64_t new_bytes, int64_t ms);
 	void *arg;
@@ -31,7 +32,7 @@ struct transfer_plan {
 MUSTCHECK int transfer_run(const struct transfer_plan *plan, struct error *err);
 
 /* Does this ETag say something about the content: 1 and it is right, 0 and it is wrong, -1: it says nothing that can be checked; or
- * another negative errno. */
-MUSTCHECK int transfer_check_etag(int fd, int64_t size, const char *etag);
+ * another negative errno. part_size: as in struct object. */
+MUSTCHECK int transfer_check_etag(int fd, int64_t part_size, const char *etag);
 
 #endif

@@ -31,7 +31,10 @@ web_set_up(const struct web *web, const struct request *request, CURL *curl, str
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "cortexd/" CORTEXD_VERSION);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(
+	    curl, CURLOPT_REDIR_PROTOCOLS_STR, strncasecmp(request->url, "https:", 6) == 0 ? "https" : "http,https");
+	if (request->is_local)
+		curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, request->follows ? 1L : 0L);
 	curl_easy_setopt(curl, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
@@ -72,7 +75,7 @@ reply_head_done(struct reply_head *head)
 	free(head->etag);
 	free(head->modified);
 	free(head->bucket_region);
-	*head = (struct reply_head){.length = -1, .range_first = -1, .retry_after_ms = -1};
+	*head = (struct reply_head){.length = -1, .range_first = -1, .range_of = -1, .retry_after_ms = -1};
 }
 
 /* The value of a header line of that name, or NULL. */
@@ -94,8 +97,9 @@ keep(char **field, const char *value)
 	*field = xstrdup(value);
 }
 
+/* The number that a text begins with, or -1. */
 static int64_t
-number_of(const char *text)
+leading_number(const char *text)
 {
 	char *end;
 	long long number;
@@ -103,6 +107,13 @@ number_of(const char *text)
 	errno = 0;
 	number = strtoll(text, &end, 10);
 	return errno || end == text || number < 0 ? -1 : number;
+}
+
+/* A text that is a number, or -1. */
+static int64_t
+number_of(const char *text)
+{
+	return *text && text[strspn(text, "0123456789")] == '\0' ? leading_number(text) : -1;
 }
 
 size_t
@@ -120,13 +131,16 @@ web_header_cb(char *line, size_t size, size_t n, void *arg)
 	if (!strncmp(text, "HTTP/", 5)) {
 		reply_head_done(head);
 		value = strchr(text, ' ');
-		head->status = value ? (long)number_of(value + 1) : 0;
+		head->status = value ? (long)leading_number(value + 1) : 0;
 	} else if ((value = value_of(text, "Content-Length"))) {
 		head->length = number_of(value);
 	} else if ((value = value_of(text, "Content-Range"))) {
-		head->range_first = strncasecmp(value, "bytes ", 6) == 0 ? number_of(value + 6) : -1;
-	} else if ((value = value_of(text, "Accept-Ranges"))) {
-		head->takes_ranges = !strcasecmp(value, "bytes");
+		const char *whole = strchr(value, '/');
+
+		head->range_first = strncasecmp(value, "bytes ", 6) == 0 ? leading_number(value + 6) : -1;
+		head->range_of = whole ? number_of(whole + 1) : -1;
+	} else if ((value = value_of(text, "Transfer-Encoding"))) {
+		head->is_chunked = true;
 	} else if ((value = value_of(text, "Retry-After"))) {
 		int64_t seconds = number_of(value); /* or a date, which nobody sends */
 
@@ -254,14 +268,15 @@ web_request(const struct web *web, const struct request *request, struct reply *
 	CURLcode code = CURLE_OK;
 
 	for (unsigned failed = 0; failed < attempts; failed++) {
-		if (failed > 0 && !request->attempts)
-			say("%s; trying again",
-			    code == CURLE_OK ? "the server has no time" : web_explain(code, detail));
 		if (failed > 0)
 			sleep_ms(web_backoff_ms(failed, reply.head.retry_after_ms, arc4random()));
 		code = try_once(web, request, &body, detail);
 		if (!(code == CURLE_OK ? web_may_retry_status(reply.head.status) : web_may_retry(code)))
 			break;
+		if (request->shown && code == CURLE_OK)
+			say("%s: the server answers %ld", request->shown, reply.head.status);
+		else if (request->shown)
+			say("%s: %s", request->shown, web_explain(code, detail));
 	}
 	if (code != CURLE_OK) {
 		reply_done(&reply);

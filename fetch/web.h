@@ -37,9 +37,11 @@ struct request {
 	const char *headers[WEB_HEADERS_MAX]; /* "Name: value"; NULL: no more */
 	const struct identity *identity;      /* S3's; NULL: it is none of S3's */
 	const char *region;
-	bool follows;      /* redirects */
+	bool follows;      /* redirects; from https to nothing less */
+	bool is_local;     /* of this machine or its platform: no proxy */
 	long timeout_ms;   /* of one attempt; 0: as long as something comes */
 	unsigned attempts; /* 0: those of web */
+	const char *shown; /* what failed attempts are said of; NULL: nothing is said */
 };
 
 /* What stands above the body. */
@@ -47,8 +49,9 @@ struct reply_head {
 	long status;
 	int64_t length;         /* Content-Length; -1: not said */
 	int64_t range_first;    /* Content-Range; -1: none */
+	int64_t range_of;       /* and of how much; -1: not said */
 	int64_t retry_after_ms; /* -1: not said */
-	bool takes_ranges;
+	bool is_chunked;
 	bool is_encrypted; /* with a key of its own: its ETag is no MD5 */
 	char *etag;
 	char *modified; /* Last-Modified */

@@ -399,9 +399,11 @@ accept_candidate(struct api *api)
 static void
 reject_candidate(struct api *api, const char *why)
 {
+	bool waits = api->awaits_model && api->candidate->failure;
+
 	reload_note_failure(api->supervisor, api, why);
 	drop_candidate(api, "its generation does not start");
-	if (!api->generation && !api->awaits_model)
+	if (!api->generation && !waits)
 		api->retired = true;
 }
 

@@ -20,8 +20,9 @@ handover_encode(const struct handover *handover)
 		    json_pack("{ss sb}", "text", handover->listeners[i].text, "made_file",
 			(int)handover->listeners[i].made_file));
 	for (size_t i = 0; i < handover->n_apis; i++)
-		json_array_append_new(
-		    apis, json_pack("{ss si}", "name", handover->apis[i].name, "wanted", handover->apis[i].wanted));
+		json_array_append_new(apis,
+		    json_pack("{ss si sb}", "name", handover->apis[i].name, "wanted", handover->apis[i].wanted,
+			"awaits_model", (int)handover->apis[i].awaits_model));
 	root = json_pack("{si ss si so so}", "pid", (int)handover->pid, "state_dir", handover->state_dir,
 	    "reload_number", (int)handover->reload_number, "listeners", listeners, "apis", apis);
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
@@ -61,11 +62,14 @@ decode_apis(const json_t *list, struct handover *handover)
 	handover->apis = xcalloc(MAX(n, 1), sizeof(*handover->apis));
 	for (size_t i = 0; i < n; i++) {
 		const char *name;
-		int wanted;
+		int wanted, awaits = 0;
 
-		if (json_unpack(json_array_get(list, i), "{ss si}", "name", &name, "wanted", &wanted) < 0 || wanted < 0)
+		if (json_unpack(json_array_get(list, i), "{ss si s?b}", "name", &name, "wanted", &wanted,
+			"awaits_model", &awaits) < 0 ||
+		    wanted < 0)
 			return -EBADMSG;
-		handover->apis[handover->n_apis++] = (struct handover_api){.name = xstrdup(name), .wanted = wanted};
+		handover->apis[handover->n_apis++] = (struct handover_api){
+		    .name = xstrdup(name), .wanted = wanted, .awaits_model = awaits};
 	}
 	return 0;
 }

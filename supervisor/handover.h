@@ -39,7 +39,8 @@ struct handover_listener {
 
 struct handover_api {
 	char *name;
-	int wanted; /* replicas, by the load */
+	int wanted;        /* replicas, by the load */
+	bool awaits_model; /* and has none, because its model cannot be had */
 };
 
 struct handover {

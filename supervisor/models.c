@@ -43,7 +43,7 @@ struct models {
 	const struct program *program;
 	char *cache;
 	bool at_start;
-	bool stopped;
+	bool canceled;
 	struct model **all;
 	size_t n;
 	void (*cb)(void *arg);
@@ -191,6 +191,8 @@ start_some(struct models *models)
 {
 	size_t running = 0, waiting = 0;
 
+	if (models->collector.pid != 0) /* it does not know what is to come */
+		return;
 	for (size_t i = 0; i < models->n; i++)
 		running += models->all[i]->state == MODEL_RUNS;
 	for (size_t i = 0; i < models->n; i++) {
@@ -198,9 +200,9 @@ start_some(struct models *models)
 
 		if (model->state != MODEL_WAITS)
 			continue;
-		if (models->stopped) {
+		if (models->canceled) {
 			model->state = MODEL_FAILED;
-			model->why = xstrdup("cortexd stops");
+			model->why = xstrdup("it was given up");
 		} else if (running < JOBS_MAX) {
 			start_job(models, model);
 			running += model->state == MODEL_RUNS;
@@ -219,6 +221,7 @@ models_fetch(
 	ASSERT(!models_are_busy(models));
 	clear(models);
 	models->at_start = at_start;
+	models->canceled = false;
 	models->cb = cb;
 	models->arg = arg;
 	for (size_t i = 0; i < n; i++) {
@@ -258,10 +261,14 @@ models_path(const struct models *models, const char *address, const char **ret_w
 /* ---- removing ---- */
 
 static void
-collected_cb(UNUSED void *arg, const struct error *error)
+collected_cb(void *arg, const struct error *error)
 {
+	struct models *models = arg;
+
 	if (error)
 		log_warning("old models cannot be removed: %s", error->text);
+	if (models_are_busy(models))
+		start_some(models);
 }
 
 static void
@@ -276,7 +283,7 @@ models_collect(
 {
 	const char **argv;
 	char(*ids)[ID_DIGITS + 1];
-	struct job_plan plan = {.line_cb = collector_line_cb, .over_cb = collected_cb, .envp = environ};
+	struct job_plan plan = {.line_cb = collector_line_cb, .over_cb = collected_cb, .arg = models, .envp = environ};
 	struct error err;
 	size_t n = 0;
 
@@ -336,7 +343,7 @@ bool
 models_are_busy(const struct models *models)
 {
 	for (size_t i = 0; models && i < models->n; i++)
-		if (models->all[i]->state == MODEL_RUNS)
+		if (models->all[i]->state == MODEL_RUNS || models->all[i]->state == MODEL_WAITS)
 			return true;
 	return false;
 }
@@ -365,11 +372,20 @@ models_have_children(const struct models *models)
 }
 
 void
+models_cancel(struct models *models)
+{
+	models->canceled = true;
+	for (size_t i = 0; i < models->n; i++)
+		job_signal(&models->all[i]->job, SIGTERM);
+	start_some(models);
+}
+
+void
 models_stop(struct models *models, int signal_number)
 {
 	if (!models)
 		return;
-	models->stopped = true;
+	models->canceled = true;
 	for (size_t i = 0; i < models->n; i++)
 		job_signal(&models->all[i]->job, signal_number);
 	job_signal(&models->collector, signal_number);

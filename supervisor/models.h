@@ -27,10 +27,13 @@ void models_free(struct models *models); /* NULL is fine; it must not be busy */
 /*
  * Bring the models of these addresses here, and say so by cb: from the loop, or before this returns when there are none. at_start: a
  * copy of an earlier time is better than none, whatever the store says; else only when it does not answer. An address may stand there
- * twice. Not while another one is under way.
+ * twice. Not while another one is under way; while old models are removed it waits.
  */
 void models_fetch(
     struct models *models, const char *const *addresses, size_t n, bool at_start, void (*cb)(void *arg), void *arg);
+
+/* End what models_fetch has begun, soon: cb comes, and nothing new is there. */
+void models_cancel(struct models *models);
 
 /* After that: the path of a model, which the caller frees; NULL: there is none, and *ret_why says why (borrowed until the next
  * models_fetch). */

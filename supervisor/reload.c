@@ -277,6 +277,7 @@ apply(struct supervisor *supervisor, struct config *config)
 {
 	char files[FINGERPRINT_DIGITS + 1];
 
+	supply_commit(&supervisor->supply);
 	project_hash(config, files);
 	for (size_t i = 0; i < config->n_apis; i++) {
 		const struct api_config *settings = &config->apis[i];

@@ -28,7 +28,7 @@ stop_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 
 	if (!supply_is_busy(&supervisor->supply))
 		return;
-	log_warning("environment: does not end; sending SIGKILL");
+	log_warning("what builds an environment, or fetches a model, does not end; sending SIGKILL");
 	supply_stop(&supervisor->supply, SIGKILL);
 	supervisor->stop_killed = true;
 }
@@ -88,6 +88,7 @@ begin_to_drain(struct supervisor *supervisor, int64_t now_ms)
 void
 stop_replaced(struct supervisor *supervisor)
 {
+	const struct timeval grace = {.tv_sec = CHILD_EXIT_GRACE_MS / 1000};
 	int n = count_processes(supervisor);
 
 	begin_to_drain(supervisor, clock_ms());
@@ -95,6 +96,8 @@ stop_replaced(struct supervisor *supervisor)
 	log_info("upgrade: process %d has taken over; draining %d replica%s, for %lld s at most",
 	    (int)supervisor->upgrade.pid, n, n == 1 ? "" : "s", (long long)supervisor->options.stop_timeout_ms / 1000);
 	tell_draining(supervisor);
+	supply_stop(&supervisor->supply, SIGTERM);
+	evtimer_add(&supervisor->stop_event, &grace);
 	report_done(supervisor); /* the service manager hears the new one now */
 }
 

@@ -387,6 +387,7 @@ begin_to_serve(struct supervisor *supervisor, struct error *err)
 	bool awaits = false;
 	int r;
 
+	supply_commit(&supervisor->supply);
 	project_hash(supervisor->config, files);
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		struct api *api = supervisor->apis[i];
@@ -399,7 +400,7 @@ begin_to_serve(struct supervisor *supervisor, struct error *err)
 		}
 		error_set(err, -ENOENT, "api \"%s\": %s", api->name, generation->failure);
 		generation_unref(generation);
-		if (takeover_is_pending(&supervisor->takeover)) /* the one that is there does better */
+		if (takeover_would_lose(&supervisor->takeover, api->name))
 			return -ENOENT;
 		log_error("%s", err->text);
 		api->awaits_model = awaits = true;
@@ -433,7 +434,7 @@ supervisor_supplied(struct supervisor *supervisor, bool found)
 	} else if (!found) {
 		supervisor_give_up(supervisor);
 	} else if (prints) {
-		printf("%s\n", supervisor->supply.python);
+		printf("%s\n", supervisor->supply.found_python);
 		if (fflush(stdout) != 0)
 			supervisor->exit_code = 1;
 		supervisor->printed = true;

@@ -21,10 +21,12 @@ struct supply {
 	struct environment *environment; /* NULL: no requirements.txt */
 	struct models *models;           /* NULL: none are wanted, only the interpreter */
 	const struct config *config;     /* for which it is sought; NULL: nothing is */
-	char *python;                    /* of the last config for which it was found */
-	bool models_next;                /* its models follow when those of retry are there */
+	char *found_python;              /* for that, */
+	char *python;                    /* and of the config in effect */
+	bool models_next;                /* its models follow when those of a retry are given up */
 	struct event retry_event;
 	unsigned n_retries; /* in a row */
+	struct event collect_event;
 };
 
 /* program: cortexd-fetch; NULL: no models. */
@@ -36,14 +38,17 @@ void supply_done(struct supervisor *supervisor);
 MUSTCHECK int supply_find(
     struct supervisor *supervisor, const struct config *config, const char *may_not_build, struct error *err);
 
-/* With what was found: a generation, whose failure is set when its model could not be had. files: as for generation_new. */
+/* What was found is for the config that is in effect from now on. */
+void supply_commit(struct supply *supply);
+
+/* With that: a generation, whose failure is set when its model could not be had. files: as for generation_new. */
 struct generation *supply_make_generation(struct supervisor *supervisor, unsigned number, struct config *config,
     const struct api_config *api, const char *files);
 
 /* Some api awaits its model (struct api): try again in a while. */
 void supply_retry(struct supervisor *supervisor);
 
-/* Remove models that no generation has any more, nor the config. */
+/* Remove models that no generation has any more, nor the config; as soon as nobody else can have an interest in them. */
 void supply_collect(struct supervisor *supervisor);
 
 /* Children, as for environment.h. */

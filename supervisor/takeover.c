@@ -123,6 +123,17 @@ takeover_find_wanted(const struct takeover *takeover, const char *api)
 	return -1;
 }
 
+bool
+takeover_would_lose(const struct takeover *takeover, const char *api)
+{
+	if (!takeover_is_pending(takeover))
+		return false;
+	for (size_t i = 0; i < takeover->handover.n_apis; i++)
+		if (!strcmp(takeover->handover.apis[i].name, api))
+			return !takeover->handover.apis[i].awaits_model;
+	return false;
+}
+
 /* ---- the steps ---- */
 
 static void

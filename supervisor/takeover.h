@@ -55,6 +55,9 @@ MUSTCHECK int takeover_detach_listeners(struct takeover *takeover, struct config
 /* How many replicas the old one wants for an api; -1: it does not know it. */
 int takeover_find_wanted(const struct takeover *takeover, const char *api);
 
+/* Does the old cortexd serve an api, so that it had better go on when we cannot? */
+bool takeover_would_lose(const struct takeover *takeover, const char *api);
+
 /* supervisor->base is there: listen to the old one. */
 MUSTCHECK int takeover_watch(struct supervisor *supervisor, struct error *err);
 

@@ -53,7 +53,7 @@ make_text(const struct supervisor *supervisor)
 
 		if (!api->retired)
 			handover.apis[handover.n_apis++] = (struct handover_api){
-			    .name = api->name, .wanted = api->wanted};
+			    .name = api->name, .wanted = api->wanted, .awaits_model = api->awaits_model};
 	}
 	text = handover_encode(&handover);
 	free(handover.listeners);

@@ -3,40 +3,20 @@
 `start` starts cortexd on a project made of a dict of files and gives a Cortexd (cortexd.py). When the test is over each
 one is stopped and inspected: what must hold after every test is checked there, not in the tests.
 """
-import fcntl
 import os
-import socket
 import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from cortexd import BUILD, ROOT, Cortexd
-
-PORTS = range(20000, 32000)  # below the ephemeral range: no client socket ever sits on one
-
+from cortexd import BUILD, ROOT, Cortexd, reserved_port
 
 @pytest.fixture
 def port():
     """A port that nobody listens on, reserved against other tests and other test runs by a lock."""
-    folder = Path(f"/tmp/cortexd-test-ports-{os.getuid()}")
-    folder.mkdir(exist_ok=True)
-    first = os.getpid() * 37 % len(PORTS)
-    for number in (PORTS[(first + i) % len(PORTS)] for i in range(len(PORTS))):
-        lock = os.open(folder / str(number), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(("127.0.0.1", number))
-        except OSError:
-            os.close(lock)
-            continue
+    with reserved_port() as number:
         yield number
-        os.close(lock)
-        return
-    raise RuntimeError("no port is free")
 
 
 @pytest.fixture

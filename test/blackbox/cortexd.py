@@ -3,10 +3,13 @@
 Nothing here waits for time: wait_until() polls a condition and gives up loudly. The limit is generous because it only
 matters when something is broken; the sanitizer builds are several times slower.
 """
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -33,6 +36,31 @@ PREDICTOR = """\
 def predict(sample, metadata):
     return sample
 """
+
+
+PORTS = range(20000, 32000)  # below the ephemeral range: no client socket ever sits on one
+
+
+@contextlib.contextmanager
+def reserved_port():
+    """A port that nobody listens on, reserved against other tests and other test runs by a lock."""
+    folder = Path(f"/tmp/cortexd-test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    first = os.getpid() * 37 % len(PORTS)
+    for number in (PORTS[(first + i) % len(PORTS)] for i in range(len(PORTS))):
+        lock = os.open(folder / str(number), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", number))
+        except OSError:
+            os.close(lock)
+            continue
+        yield number
+        os.close(lock)
+        return
+    raise RuntimeError("no port is free")
 
 
 def wait_until(condition, what, patience=PATIENCE):

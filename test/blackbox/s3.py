@@ -9,22 +9,17 @@ from pathlib import Path
 
 import boto3
 import botocore.config
-from cortexd import ROOT, wait_until
+from cortexd import ROOT, reserved_port, wait_until
 
 BINARY = ROOT / "build" / "s3-server" / "versitygw"
 ACCESS_KEY, SECRET_KEY = "test-key", "test-secret-0123456789"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class S3:
     def __init__(self, folder):
         self.folder = folder
-        self.port = free_port()
+        self.reserved = reserved_port()
+        self.port = self.reserved.__enter__()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
         assert BINARY.exists(), "make s3-server builds the S3 server of these tests"
@@ -57,6 +52,7 @@ class S3:
     def stop(self):
         self.process.terminate()
         self.process.wait()
+        self.reserved.__exit__(None, None, None)
 
     def bucket(self, name):
         self.client.create_bucket(Bucket=name)
@@ -229,3 +225,56 @@ class WebServer:
     def __exit__(self, *unused):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Scripted:
+    """A web server that does as it is told: answer(handler) for each request, a BaseHTTPRequestHandler."""
+
+    def __init__(self, answer):
+        self.requests = []  # (method, headers)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do(inner):
+                self.requests.append((inner.command, dict(inner.headers)))
+                inner.close_connection = True
+                try:
+                    answer(inner)
+                except OSError:
+                    pass  # the client has had enough
+
+            do_GET = do_HEAD = do_PUT = do
+
+            def log_message(inner, *args):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def count(self, method):
+        return sum(m == method for m, _ in self.requests)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def send(handler, status, body=b"", **fields):
+    """An answer; Content-Length is that of the body unless said (None: none)."""
+    handler.send_response(status)
+    fields.setdefault("Content_Length", len(body))
+    for name, value in fields.items():
+        if value is not None:
+            handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(body)

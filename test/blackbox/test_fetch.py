@@ -1,13 +1,10 @@
 """cortexd-fetch by itself, with a real S3 server, a real web server, and a network between them that misbehaves."""
 import hashlib
-import http.server
 import json
 import os
 import random
 import re
-import socketserver
 import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +13,7 @@ import botocore.config
 import boto3
 import pytest
 from cortexd import BUILD, SANITIZED, wait_until
-from s3 import ACCESS_KEY, SECRET_KEY, Fault, Proxy, S3, WebServer, environment
+from s3 import ACCESS_KEY, SECRET_KEY, Fault, Proxy, S3, Scripted, WebServer, environment, send
 
 PART = 32 << 20  # of a large object, brought in one request
 
@@ -61,6 +58,9 @@ class Fetch:
         line = self.output.splitlines()[-1]
         assert line.startswith("error: ")
         return line
+
+    def leftovers(self):
+        return sorted(path for path in self.cache.glob("partial/*/*"))
 
     def contents(self):
         return sorted(os.listdir(self.cache / "content")) if self.cache.exists() else []
@@ -202,7 +202,8 @@ def test_a_fault_that_passes(s3, bucket, fetch, fault):
 @pytest.mark.parametrize(
     "fault, said",
     [
-        (Fault(after=1000, then="close"), ": "),
+        (Fault(after=1000, then="close"), "transfer closed with"),
+        (Fault(after=2 << 20, then="corrupt"), "its MD5 is not"),
         (Fault(after=1000, then="stall"), "Operation too slow"),
         (Fault(after=1000, then="corrupt"), "its MD5 is not"),
         (Fault(length=len(BODY) + 5), "the server wants to send"),
@@ -211,7 +212,7 @@ def test_a_fault_that_passes(s3, bucket, fetch, fault):
         (Fault(status=403, body=b"<Error><Code>AccessDenied</Code></Error>"), "403 AccessDenied"),
         (Fault(status=200, body=b"a page of a captive portal"), "the server wants to send"),
     ],
-    ids=["close", "stall", "corrupt", "longer", "shorter", "503", "403", "portal"],
+    ids=["close", "corrupt late", "stall", "corrupt", "longer", "shorter", "503", "403", "portal"],
 )
 def test_a_fault_that_stays(s3, bucket, fetch, fault, said):
     s3.put(bucket, "m", BODY)
@@ -284,14 +285,18 @@ def test_killed_at_random_moments(s3, bucket, fetch):
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: s3.put(bucket, f"d/{name}", files[name]), files))
     address = f"s3://{bucket}/d"
+    killed = 0
     for _ in range(20):
-        process = fetch.start(address)
-        time.sleep(rng.random() * 0.15)
-        process.kill()
-        process.communicate()
+        with Proxy(s3.port) as proxy:
+            process, last = fetch.start(address, url=proxy.url), rng.randrange(230)
+            wait_until(lambda: proxy.count() >= last or process.poll() is not None, "it has come so far")
+            process.kill()
+            process.communicate()
+        killed += process.returncode == -9
         path = fetch.latest(address)
         if path:  # then it is whole
             assert {p.name: p.read_bytes() for p in path.iterdir()} == files
+    assert killed > 0
     path = fetch.get(address)
     assert {p.name: p.read_bytes() for p in path.iterdir()} == files
     assert len(fetch.contents()) == 1
@@ -313,9 +318,11 @@ def test_a_model_that_changes_while_it_is_fetched(s3, bucket, fetch):
 
 def test_two_at_once(s3, bucket, fetch):
     s3.put(bucket, "m", BODY)
-    processes = [fetch.start(f"s3://{bucket}/m") for _ in range(4)]
-    assert [(p.communicate()[0], p.returncode)[1] for p in processes] == [0] * 4
+    with Proxy(s3.port) as proxy:
+        processes = [fetch.start(f"s3://{bucket}/m", url=proxy.url) for _ in range(4)]
+        assert [(p.communicate()[0], p.returncode)[1] for p in processes] == [0] * 4
     assert len(fetch.contents()) == 1 and fetch.latest(f"s3://{bucket}/m").read_bytes() == BODY
+    assert proxy.count("GET") == 1 and fetch.leftovers() == []
 
 
 def test_a_disk_that_is_too_small(s3, bucket, fetch):
@@ -433,6 +440,147 @@ def test_a_signed_url(s3, bucket, fetch):
     assert len(fetch.contents()) == 1
 
 
+# --- web servers of all kinds ------------------------------------------------------------------------------------------
+OLD, NEW = b"1" * (3 << 20), b"2" * (1 << 20)
+
+
+def test_a_file_that_is_replaced_between_two_attempts_is_not_mixed(fetch):
+    """The answer says that it is another version; one that ignores If-Range, and one that obeys it."""
+
+    def obeys(handler):
+        if handler.command == "HEAD":
+            send(handler, 200, Content_Length=None, ETag='"1"' if server.count("GET") == 0 else '"2"')
+        elif server.count("GET") == 1:
+            send(handler, 200, OLD[: 2 << 20], Content_Length=len(OLD), ETag='"1"')
+        else:
+            send(handler, 200, NEW, ETag='"2"')
+
+    def ignores(handler):
+        if handler.command == "HEAD":
+            send(handler, 200, Content_Length=len(OLD), ETag='"1"' if server.count("GET") < 2 else '"2"')
+        elif server.count("GET") == 1:
+            send(handler, 200, OLD[: 2 << 20], Content_Length=len(OLD), ETag='"1"')
+        elif "Range" in handler.headers:
+            send(handler, 206, NEW, Content_Range=f"bytes {2 << 20}-{(3 << 20) - 1}/{3 << 20}", ETag='"2"')
+        else:
+            send(handler, 200, NEW, ETag='"2"')
+
+    for number, answer in enumerate((obeys, ignores)):
+        with Scripted(answer) as server:
+            assert fetch.get(f"{server.url}/{number}").read_bytes() == NEW
+            assert "it changes while it is fetched" in fetch.output
+
+
+def test_a_file_that_always_breaks_off_and_cannot_be_continued(fetch):
+    """Though each attempt brings much."""
+    with Scripted(lambda handler: send(handler, 200, OLD[: 2 << 20], Content_Length=len(OLD))) as server:
+        fetch.fails(f"{server.url}/m", "--attempts", "3")
+        assert server.count("GET") == 3
+    assert fetch.contents() == []
+
+
+def test_a_body_whose_end_cannot_be_told(fetch):
+    def answer(handler):
+        send(handler, 405 if handler.command == "HEAD" else 200, b"half", Content_Length=0 if handler.command == "HEAD" else None)
+
+    with Scripted(answer) as server:
+        assert "the server does not say how long the file is" in fetch.fails(f"{server.url}/m", "--attempts", "2")
+
+
+def test_a_body_in_chunks(fetch):
+    def answer(handler):
+        send(handler, 200, b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding="chunked", ETag='"x"')
+
+    with Scripted(answer) as server:
+        assert fetch.get(f"{server.url}/m").read_bytes() == b"abc"
+
+
+def test_a_server_that_says_0_for_want_of_a_body(fetch):
+    def answer(handler):
+        send(handler, 200, b"" if handler.command == "HEAD" else b"abc")
+
+    with Scripted(answer) as server:
+        assert fetch.get(f"{server.url}/m").read_bytes() == b"abc"
+
+
+def test_signed_urls_of_one_content_at_once(fetch):
+    """Two addresses, and the store tells nothing that could tell them apart."""
+
+    def answer(handler):
+        send(handler, 403 if handler.command == "HEAD" else 200, b"" if handler.command == "HEAD" else BODY)
+
+    with Scripted(answer) as server:
+        for _ in range(5):
+            processes = [fetch.start(f"{server.url}/m?signature={i}") for i in range(6)]
+            for process in processes:
+                output = process.communicate()[0]
+                assert process.returncode == 0, output
+            assert len(fetch.contents()) == 1 and fetch.leftovers() == []
+
+
+# --- stores of all kinds -----------------------------------------------------------------------------------------------
+def test_parts_that_arrive_broken(s3, bucket, fetch, tmp_path):
+    """An object that was uploaded in parts: its ETag is no MD5 of it."""
+    (tmp_path / "m").write_bytes(os.urandom(20 << 20))
+    s3.client.upload_file(str(tmp_path / "m"), bucket, "m")
+    assert s3.client.head_object(Bucket=bucket, Key="m")["ETag"].endswith('-3"')
+    faults = [Fault(after=9 << 20, then="corrupt")]
+    with Proxy(s3.port, lambda number, method, target, head: faults.pop() if faults and method == "GET" else None) as proxy:
+        assert fetch.get(f"s3://{bucket}/m", url=proxy.url).read_bytes() == (tmp_path / "m").read_bytes()
+        assert not faults and proxy.count("GET") == 2
+
+
+def test_a_folder_without_etags(fetch):
+    contents = {"a": b"1", "b": b"1"}
+
+    def answer(handler):
+        key = handler.path.partition("?")[0].rpartition("/")[2]
+        if "list-type" in handler.path:
+            inner = "".join(f"<Contents><Key>d/{key}</Key><Size>1</Size></Contents>" for key in contents)
+            send(handler, 200, f"<ListBucketResult>{inner}</ListBucketResult>".encode())
+        else:
+            send(handler, 200, contents[key])
+
+    with Scripted(answer) as server:
+        first = fetch.get("s3://bucket/d/", url=server.url)
+        assert fetch.get("s3://bucket/d/", url=server.url) == first
+        contents["b"] = b"2"
+        second = fetch.get("s3://bucket/d/", url=server.url)
+        assert (second / "b").read_bytes() == b"2" and (first / "b").read_bytes() == b"1"
+
+
+def test_a_store_that_is_overloaded_is_not_asked_for_everything_at_once(fetch):
+    def answer(handler):
+        if "list-type" in handler.path:
+            inner = "".join(f"<Contents><Key>d/{i}</Key><ETag>x</ETag><Size>1</Size></Contents>" for i in range(1000))
+            send(handler, 200, f"<ListBucketResult>{inner}</ListBucketResult>".encode())
+        else:
+            send(handler, 503)
+
+    with Scripted(answer) as server:
+        assert "the server answers 503" in fetch.fails("s3://bucket/d/", "--attempts", "2", url=server.url)
+        assert server.count("GET") < 60
+
+
+def test_what_a_store_says_stays_on_its_line(fetch):
+    """And in no header of ours."""
+
+    def answer(handler):
+        if "list-type" in handler.path:
+            key = "d/a" if "good" in handler.path else "d//%0Aerror: forged"
+            etag = "x&#13;&#10;X-Evil: 1"
+            inner = f"<EncodingType>url</EncodingType><Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>1</Size></Contents>"
+            send(handler, 200, f"<ListBucketResult>{inner}</ListBucketResult>".encode().replace(b"d/", b"good/" if "good" in handler.path else b"d/"))
+        else:
+            send(handler, 200, b"x")
+
+    with Scripted(answer) as server:
+        line = fetch.fails("s3://bucket/d/", url=server.url)
+        assert line.startswith("error: s3://bucket/d/: the key") and "forged" in line
+        fetch.get("s3://bucket/good/", url=server.url)
+        assert not any("X-Evil" in headers for _, headers in server.requests)
+
+
 # --- who asks ----------------------------------------------------------------------------------------------------------
 def test_credentials_of_files(s3, bucket, fetch):
     s3.put(bucket, "m", b"x")
@@ -446,38 +594,23 @@ def test_credentials_of_files(s3, bucket, fetch):
     assert unset.get(f"s3://{bucket}/m", access_key=None, AWS_PROFILE="work").read_bytes() == b"x"
     assert 'profile "other" (AWS_PROFILE) has no credentials' in fetch.fails(f"s3://{bucket}/m", access_key=None, AWS_PROFILE="other")
     assert "uses role_arn, which cortexd cannot" in fetch.fails(f"s3://{bucket}/m", access_key=None, AWS_PROFILE="role")
+    (folder / "config").write_text("[default]\nregion = us-east-1\n[work]\n[profile work]\naws_session_token = of-other-keys\n")
+    assert fetch.get(f"s3://{bucket}/m", access_key=None, AWS_DEFAULT_PROFILE="work").read_bytes() == b"x"
+    line = fetch.fails(f"s3://{bucket}/m", access_key=None, AWS_WEB_IDENTITY_TOKEN_FILE="/token")
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE is set, which cortexd cannot use" in line
     assert "AWS_SECRET_ACCESS_KEY is not" in fetch.fails(f"s3://{bucket}/m", access_key=None, AWS_ACCESS_KEY_ID="x")
 
 
-class Metadata:
+def metadata(answers, needs=None):
     """What a container's agent or an instance answers: {(method, path): text}; everything else is 404."""
 
-    def __init__(self, answers, needs=None):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do(inner):
-                text = answers.get((inner.command, inner.path))
-                if needs and inner.command == "GET" and inner.headers.get(needs[0]) != needs[1]:
-                    text = None
-                inner.send_response(200 if text else 404)
-                inner.send_header("Content-Length", str(len(text or "")))
-                inner.end_headers()
-                inner.wfile.write((text or "").encode())
+    def answer(handler):
+        text = answers.get((handler.command, handler.path))
+        if needs and handler.command == "GET" and handler.headers.get(needs[0]) != needs[1]:
+            text = None
+        send(handler, 200 if text else 404, (text or "").encode())
 
-            do_GET = do_PUT = do
-
-            def log_message(inner, *args):
-                pass
-
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self.url
-
-    def __exit__(self, *unused):
-        self.server.shutdown()
-        self.server.server_close()
+    return Scripted(answer)
 
 
 KEYS = json.dumps({"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Expiration": "2099-01-01T00:00:00Z"})
@@ -485,7 +618,8 @@ KEYS = json.dumps({"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Ex
 
 def test_credentials_of_a_container(s3, bucket, fetch):
     s3.put(bucket, "m", b"x")
-    with Metadata({("GET", "/creds"): KEYS}, needs=("Authorization", "the token")) as url:
+    with metadata({("GET", "/creds"): KEYS}, needs=("Authorization", "the token")) as server:
+        url = server.url
         variables = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/creds", "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the token"}
         assert fetch.get(f"s3://{bucket}/m", access_key=None, **variables).read_bytes() == b"x"
         (fetch.folder / "token").write_text("the token\n")
@@ -500,8 +634,8 @@ def test_credentials_of_an_instance(s3, bucket, fetch):
     s3.put(bucket, "m", b"x")
     credentials = "/latest/meta-data/iam/security-credentials/"
     answers = {("PUT", "/latest/api/token"): "t0ken", ("GET", credentials): "role", ("GET", f"{credentials}role"): KEYS}
-    with Metadata(answers, needs=("X-aws-ec2-metadata-token", "t0ken")) as url:
-        variables = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": url}
+    with metadata(answers, needs=("X-aws-ec2-metadata-token", "t0ken")) as server:
+        variables = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": server.url}
         assert fetch.get(f"s3://{bucket}/m", access_key=None, **variables).read_bytes() == b"x"
 
 

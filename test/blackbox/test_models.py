@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import textwrap
 import threading
 import time
 
@@ -205,7 +206,7 @@ def test_an_api_whose_model_is_not_there_gets_it_later(s3, key, start, tmp_path,
         assert waiting.answer().json()["model"] == "late"
     wait_until(lambda: cortexd.get("/readyz").status == 200, "all are ready")
     cortexd.wait_ready(2)
-    assert "ready: " in cortexd.log() and f"ready: http://127.0.0.1:{cortexd.port}/d/a" not in cortexd.log()
+    cortexd.wait_log(f"ready: http://127.0.0.1:{cortexd.port}/d/a")
 
 
 def test_a_reload_ends_the_wait_for_a_model(s3, key, start, tmp_path):
@@ -281,6 +282,56 @@ def test_the_service_manager_hears_that_a_model_is_fetched(s3, key, proxy, serve
     manager.wait("READY=1")
 
 
+def waiting_for_its_model(start, tmp_path, url, model, binary=BUILD / "bin" / "cortexd"):
+    """A cortexd whose only api has no model yet."""
+    cortexd = start(
+        {"predictor.py": PREDICTOR, "cortex.yaml": config_of(None, ("a", model))}, wait=False, env=who(tmp_path, url=url), binary=binary
+    )
+    cortexd.expect_any_error()
+    cortexd.wait_log("fetch: trying again in")
+    cortexd.wait_log("activator: ready")
+    cortexd.endpoint = "/d/a"
+    return cortexd
+
+
+def test_an_api_that_waits_for_its_model_and_then_needs_none(s3, key, start, tmp_path, hasty_build):
+    """But what it is now does not work either; then it does."""
+    cortexd = waiting_for_its_model(start, tmp_path, s3.url, f"s3://models/{key}", hasty_build / "bin" / "cortexd")
+    config = (cortexd.folder / "cortex.yaml").read_text().replace(f", model: 's3://models/{key}'", "")
+    (cortexd.folder / "cortex.yaml").write_text(config)
+    (cortexd.folder / "predictor.py").write_text("raise RuntimeError('not yet')\n")
+    assert reload(cortexd).returncode == 1
+    since = cortexd.log_size()
+    (cortexd.folder / "predictor.py").write_text("def predict(sample, metadata):\n    return 1\n")
+    assert reload(cortexd).returncode == 0
+    assert answers(cortexd) == 1
+    assert "fetch: " not in cortexd.log()[since:]
+
+
+def test_an_api_that_waits_for_its_model_and_gets_one_with_a_broken_predictor(s3, key, start, tmp_path, hasty_build):
+    cortexd = waiting_for_its_model(start, tmp_path, s3.url, f"s3://models/{key}", hasty_build / "bin" / "cortexd")
+    (cortexd.folder / "predictor.py").write_text("raise RuntimeError('not yet')\n")
+    s3.put("models", key, "late")
+    cortexd.wait_log("not yet", count=3)  # it is started again and again, as from the beginning
+    (cortexd.folder / "predictor.py").write_text(textwrap.dedent(PREDICTOR))
+    wait_until(lambda: answers(cortexd)["model"] == "late", "it is served")
+
+
+def test_a_reload_does_not_wait_for_a_retry(s3, key, start, tmp_path, proxy, hasty_build):
+    proxy.choose = lambda *_: Fault(status=404)
+    cortexd = waiting_for_its_model(start, tmp_path, proxy.url, f"s3://models/{key}", hasty_build / "bin" / "cortexd")
+    s3.put("models", "other", "other")
+    gate = threading.Event()
+    proxy.choose = lambda number, method, target, head: gate.wait() and None if key in target else None
+    before = proxy.count()
+    wait_until(lambda: proxy.count() > before, "a retry is under way")
+    (cortexd.folder / "cortex.yaml").write_text(config_of(cortexd, ("a", "s3://models/other")))
+    begin = time.monotonic()
+    assert reload(cortexd).returncode == 0 and time.monotonic() - begin < 10
+    assert answers(cortexd)["model"] == "other"
+    gate.set()
+
+
 # --- deaths ------------------------------------------------------------------------------------------------------------
 def fetching(cortexd):
     return next((pid for pid in cortexd.children() if read_proc(pid, "comm") == b"cortexd-fetch\n"), None)
@@ -345,3 +396,57 @@ def test_another_cortexd_takes_over_with_the_model_that_is_there(s3, key, proxy,
     second = answers(upgradable.cortexd)
     assert (second["path"], second["model"]) == (first["path"], "one") and second["pid"] != first["pid"]
     assert proxy.count("GET") == 1
+
+
+def upgradable(start, tmp_path, **options):
+    return Upgradable(start, tmp_path / "place", BUILD, **options)
+
+
+def test_the_old_model_stays_for_the_old_cortexd(s3, key, start, tmp_path):
+    """A prediction that runs opens a file of its model after the new one, with another version, has taken over."""
+    s3.put("models", key, "one")
+    slow = PREDICTOR.replace("        return {", "        while sample and not os.path.exists('go-on'):\n            pass\n        model = open(path).read()\n        return {")
+    upgrade = upgradable(start, tmp_path, files=slow, predictor=f"model: s3://models/{key}", env=who(tmp_path, url=s3.url))
+    cortexd = upgrade.cortexd
+    old_path = answers(cortexd)["path"]
+    with cortexd.connect() as busy:
+        busy.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1")
+        s3.put("models", key, "two")
+        old, _ = upgrade.ask()
+        new = upgrade.find_new()
+        cortexd.wait_log(rf"process {new} has taken over")
+        wait_until(lambda: answers(cortexd)["model"] == "two", "the new one serves")
+        (cortexd.folder / "go-on").touch()
+        assert busy.answer().json()["model"] == "one"
+    upgrade.succeed(old, new)
+    wait_until(lambda: not os.path.exists(old_path), "the old model is removed")
+
+
+def test_a_cortexd_with_a_model_missing_can_be_replaced(s3, key, start, tmp_path):
+    s3.put("models", "other", "other")
+    config = config_of(None, ("a", f"s3://models/{key}"), ("b", "s3://models/other"))
+    upgrade = upgradable(start, tmp_path, files={"predictor.py": PREDICTOR, "cortex.yaml": config}, replicas=1, env=who(tmp_path, url=s3.url))
+    cortexd = upgrade.cortexd
+    cortexd.expect_any_error()
+    old, _ = upgrade.ask()
+    upgrade.succeed(old, upgrade.find_new())
+    cortexd.endpoint = "/d/b"
+    assert answers(cortexd)["model"] == "other"
+    s3.put("models", key, "late")
+    assert reload(cortexd).returncode == 0
+    cortexd.wait_ready(2)
+    cortexd.endpoint = "/d/a"
+    assert answers(cortexd)["model"] == "late"
+
+
+def test_a_new_cortexd_that_cannot_have_the_model_changes_nothing(s3, key, start, tmp_path):
+    """The old one goes on, and so does its model."""
+    s3.put("models", key, "one")
+    upgrade = upgradable(start, tmp_path, files={"predictor.py": PREDICTOR}, replicas=1, predictor=f"model: s3://models/{key}", env=who(tmp_path, url=s3.url))
+    cortexd = upgrade.cortexd
+    cortexd.expect_any_error()
+    config = (cortexd.folder / "cortex.yaml").read_text()
+    (cortexd.folder / "cortex.yaml").write_text(config.replace(key, "nowhere"))
+    upgrade.ask()
+    cortexd.wait_log("upgrade: .*this cortexd goes on")
+    assert answers(cortexd)["model"] == "one"

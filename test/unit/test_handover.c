@@ -15,7 +15,7 @@
 
 static struct handover_listener listeners[] = {
     {(char *)"127.0.0.1:8888", false}, {(char *)"unix:/run/caf\xc3\xa9.sock", true}};
-static struct handover_api apis[] = {{(char *)"iris", 3}, {(char *)"b", 0}};
+static struct handover_api apis[] = {{(char *)"iris", 3, false}, {(char *)"b", 0, true}};
 
 static const struct handover handover = {
     .pid = 4711,
@@ -44,6 +44,7 @@ test_it_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.n_apis, 2);
 	assert_string_equal(got.apis[0].name, "iris");
 	assert_int_equal(got.apis[0].wanted, 3);
+	assert_true(!got.apis[0].awaits_model && got.apis[1].awaits_model);
 	handover_done(&got);
 	for (size_t cut = 0; cut < strlen(json); cut++)
 		assert_int_equal(handover_decode(json, cut, &got, &err), -EBADMSG);
