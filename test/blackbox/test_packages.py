@@ -217,6 +217,12 @@ def with_base(test):
     return test
 
 
+def wait_imported(cortexd, replicas):
+    """Large packages that nobody has read since the machine started take longer than anything else here."""
+    wait_until(lambda: len(cortexd.replicas()) == replicas or cortexd.process.poll() is not None, "replicas are ready", patience=300)
+    cortexd.wait_ready(replicas)
+
+
 @pytest.mark.parametrize("name", ["iris", "iris-torch", "iris-torch of a bucket", "iris-xgboost"])
 @with_base
 def test_a_model_is_trained_and_served_with_nothing_but_the_base(start, tmp_path, port, name, request):
@@ -241,7 +247,8 @@ def test_a_model_is_trained_and_served_with_nothing_but_the_base(start, tmp_path
         env = environment(server.url, tmp_path)
     replicas = int((re.search(r"min_replicas: (\d+)", config) or [1, 1])[1])
     files = {"cortex.yaml": config + f"  packages: {BASE}\n", "predictor.py": (folder / "predictor.py").read_text()}
-    cortexd = start(files, folder=folder, replicas=replicas, env=env)
+    cortexd = start(files, folder=folder, wait=False, env=env)
+    wait_imported(cortexd, replicas)
     cortexd.endpoint = re.search(r"endpoint: (\S+)", config)[1]
     flowers = {
         "setosa": json.loads((folder / "sample.json").read_text()),
@@ -266,5 +273,7 @@ def test_a_project_that_asks_for_tensorflow_and_xgboost_gets_the_builds_that_are
         {"predictor.py": predictor, "requirements.txt": "tensorflow\nxgboost>=3\nkeras\n"},
         server=f"packages: {BASE}",
         env=offline(tmp_path),
+        wait=False,
     )
+    wait_imported(cortexd, 1)
     assert all(path.startswith(f"{BASE.resolve()}/lib/") for path in cortexd.post(0).json())
