@@ -51,9 +51,11 @@ cache_open(struct cache *cache, const char *folder, bool alone, struct error *er
 	}
 	if (r == 0) {
 		cache->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-		r = cache->lock < 0 ? -errno : lock(cache->lock, alone ? LOCK_EX : LOCK_SH);
+		r = cache->lock < 0 ? -errno : lock(cache->lock, alone ? LOCK_EX | LOCK_NB : LOCK_SH);
 	}
-	if (r < 0)
+	if (r == -EWOULDBLOCK)
+		error_set(err, r, "somebody is using the cache of models \"%s\"", folder);
+	else if (r < 0)
 		error_set(err, r, "cannot use the cache of models \"%s\": %s", folder, strerror(-r));
 	free(path);
 	return r;

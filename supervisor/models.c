@@ -43,6 +43,7 @@ struct models {
 	const struct program *program;
 	char *cache;
 	bool at_start;
+	bool fetching; /* cb is to come */
 	bool canceled;
 	struct model **all;
 	size_t n;
@@ -210,8 +211,10 @@ start_some(struct models *models)
 			waiting++;
 		}
 	}
-	if (running == 0 && waiting == 0)
-		models->cb(models->arg);
+	if (running > 0 || waiting > 0)
+		return;
+	models->fetching = false;
+	models->cb(models->arg);
 }
 
 void
@@ -220,6 +223,7 @@ models_fetch(
 {
 	ASSERT(!models_are_busy(models));
 	clear(models);
+	models->fetching = true;
 	models->at_start = at_start;
 	models->canceled = false;
 	models->cb = cb;
@@ -266,7 +270,7 @@ collected_cb(void *arg, const struct error *error)
 	struct models *models = arg;
 
 	if (error)
-		log_warning("old models cannot be removed: %s", error->text);
+		log_info("models: old ones stay until the next reload: %s", error->text);
 	if (models_are_busy(models))
 		start_some(models);
 }
@@ -274,7 +278,10 @@ collected_cb(void *arg, const struct error *error)
 static void
 collector_line_cb(UNUSED void *arg, const char *line)
 {
-	log_info("models: %s", line);
+	if (!strncmp(line, failure, strlen(failure)))
+		log_warning("models: %s", line + strlen(failure));
+	else
+		log_info("models: %s", line);
 }
 
 void
@@ -342,10 +349,7 @@ models_reaped(struct models *models, pid_t pid, int wait_status)
 bool
 models_are_busy(const struct models *models)
 {
-	for (size_t i = 0; models && i < models->n; i++)
-		if (models->all[i]->state == MODEL_RUNS || models->all[i]->state == MODEL_WAITS)
-			return true;
-	return false;
+	return models && models->fetching;
 }
 
 const char *

@@ -1,4 +1,5 @@
 """cortexd-fetch by itself, with a real S3 server, a real web server, and a network between them that misbehaves."""
+import fcntl
 import hashlib
 import json
 import os
@@ -366,6 +367,15 @@ def test_what_is_not_needed_is_removed(s3, bucket, fetch):
     assert [path.exists() for path in old] == [False, True, False, True, False, False]
     assert fetch.latest(addresses[0]) == old[3] and fetch.latest(addresses[1]) is None
     assert fetch.get(addresses[1]).read_bytes() == b"2"
+
+
+def test_nothing_is_removed_while_somebody_fetches(s3, bucket, fetch):
+    s3.put(bucket, "m", b"1")
+    path = fetch.get(f"s3://{bucket}/m")
+    with open(fetch.cache / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        done = subprocess.run([BUILD / "bin" / "cortexd-fetch", "--cache", fetch.cache, "--collect"], capture_output=True, text=True)
+    assert done.returncode == 1 and "somebody is using the cache" in done.stdout and path.exists()
 
 
 # --- web servers -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Models that cortexd fetches before replicas start: from a real S3 server, through a network that can be cut."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import textwrap
@@ -145,6 +146,32 @@ def test_a_folder_is_a_path(s3, key, serve):
     folder = key.split("/")[0]
     cortexd = serve(f"{folder}/", predictor=PREDICTOR.replace("open(model_path)", "open(model_path + '/model.txt')"))
     assert answers(cortexd)["path"].endswith(f"/{folder}")
+
+
+def test_reloads_while_old_models_are_being_removed(s3, key, serve, tmp_path):
+    """They wait for it, those that fetch nothing too. Removing takes long here, as it does with many gigabytes."""
+    s3.put("models", key, "one")
+    shutil.copytree(BUILD / "bin", tmp_path / "bin")
+    program = tmp_path / "bin" / "cortexd-fetch"
+    program.rename(tmp_path / "bin" / "real")
+    program.write_text(f"""#!/bin/sh
+case "$*" in *--collect*) while [ -e {tmp_path}/hold ]; do sleep 0.02; done ;; esac
+exec {tmp_path}/bin/real "$@"
+""")
+    program.chmod(0o755)
+    cortexd = serve(key, binary=tmp_path / "bin" / "cortexd")
+    (tmp_path / "hold").touch()
+    s3.put("models", key, "two")
+    assert reload(cortexd).returncode == 0 and answers(cortexd)["model"] == "two"
+    config = (cortexd.folder / "cortex.yaml").read_text()
+    (cortexd.folder / "cortex.yaml").write_text(config.replace(f"model: s3://models/{key}", "model: predictor.py"))
+    cortexd.signal(signal.SIGHUP)
+    cortexd.wait_log("reload: reading", count=2)
+    assert answers(cortexd)["model"] == "two"
+    (tmp_path / "hold").unlink()
+    cortexd.wait_log("models: removed 1 old model")
+    cortexd.wait_log("reload: done", count=2)
+    assert answers(cortexd)["path"].endswith("/predictor.py")
 
 
 def test_several_apis_with_one_model(s3, key, proxy, start, tmp_path):

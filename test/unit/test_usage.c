@@ -590,7 +590,8 @@ test_an_orphan_that_left_its_group_is_known_by_its_mark(UNUSED void **state)
 		assert_int_equal(roots[i].n_processes, 2);
 		assert_true(roots[i].cpu_us > BURN_US);
 	}
-	assert_in_range(roots[0].cpu_us + roots[1].cpu_us, us, us + 2 * SLACK_US);
+	/* The roots run a program anew, which takes a while in a sanitizer's build; the orphan of the other would be more. */
+	assert_in_range(roots[0].cpu_us + roots[1].cpu_us, us, us + 2 * BURN_US - 1);
 }
 
 static void
