@@ -22,8 +22,8 @@ struct cache {
 	int partial_lock;
 };
 
-/* Open it, made if need be, and take its lock: waits for one that removes; alone: -EWOULDBLOCK when there is any other. 0, or a negative errno and err. Release with
- * cache_done, which is fine for one of all zeros but for the descriptors, -1. */
+/* Open it, made if need be, and take its lock: waits for one that removes; alone: -EWOULDBLOCK when there is any other. 0, or a
+ * negative errno and err. Release with cache_done, which is fine for one of all zeros but for the descriptors, -1. */
 MUSTCHECK int cache_open(struct cache *cache, const char *folder, bool alone, struct error *err);
 void cache_done(struct cache *cache);
 

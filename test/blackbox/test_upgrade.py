@@ -101,17 +101,17 @@ class Upgradable:
         self.known.add(new)
         return new
 
-    def succeed(self, old, new):
+    def succeed(self, old, new, meanwhile=lambda: None):
         """Until the old one is gone. The new one is cortexd from now on."""
-        wait_until(lambda: process_state(old) in (None, "Z"), "the old supervisor ends")
+        wait_until(lambda: meanwhile() or process_state(old) in (None, "Z"), "the old supervisor ends")
         self.cortexd.inner = new
         self.cortexd.base_descriptors = descriptors(new)
 
-    def upgrade(self):
+    def upgrade(self, meanwhile=lambda: None):
         """The whole way; the pids of the two supervisors."""
         old, size = self.ask()
         new = self.find_new()
-        self.succeed(old, new)
+        self.succeed(old, new, meanwhile)
         self.cortexd.wait_log(rf"replaced by process {new} ", since=size)
         self.cortexd.wait_ready(2)
         return old, new
@@ -351,7 +351,8 @@ def test_the_service_manager_hears_of_the_new_main_process(upgradable, tmp_path,
     u = upgradable(env={**manager.environment, "WATCHDOG_USEC": "200000"})
     ready = manager.wait("READY=1")
     u.install(next_build)
-    old, new = u.upgrade()
+    # It reads: ten messages fill its socket (net.unix.max_dgram_qlen), and it has to be told before the new one speaks.
+    old, new = u.upgrade(lambda: manager.read_all() and None)
     reloading = manager.wait("^RELOADING=1", since=ready + 1)
     told = manager.wait(f"^MAINPID={new}$", since=reloading)
     watched = manager.wait("^WATCHDOG=1$", since=told)
