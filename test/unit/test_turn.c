@@ -143,14 +143,18 @@ spin(int64_t ns)
 		;
 }
 
-/* Predict until the helper has done it once more. */
+/* Predict until the helper has done it once more than before, which was read before the prediction began. */
 static void
-spin_until(_Atomic(unsigned) *done)
+spin_until(_Atomic(unsigned) *done, unsigned before)
 {
-	unsigned before = atomic_load_explicit(done, memory_order_relaxed);
-
 	while (atomic_load_explicit(done, memory_order_relaxed) == before)
 		spin(100000);
+}
+
+static unsigned
+read_count(_Atomic(unsigned) *done)
+{
+	return atomic_load_explicit(done, memory_order_relaxed);
 }
 
 /* A real helper: predictions of all lengths, with pauses in which it goes to sleep. */
@@ -165,12 +169,14 @@ test_with_a_helper_thread(UNUSED void **state)
 		static const int64_t lengths_ns[] = {0, 1000, 200000, 900000, 1100000, 2500000, 6000000};
 		const struct timespec pause = {.tv_nsec = 5000000};
 
+		unsigned n_evacuated = read_count(&fixture.n_evacuated), n_timed_out = read_count(&fixture.n_timed_out);
+
 		touch();
 		turn_begin(&fixture.turn, clock_ns() + TEST_DEADLINE_NS, false);
 		if (i % 100 == 0) {
-			spin_until(&fixture.n_timed_out); /* which comes, or the helper is asleep */
+			spin_until(&fixture.n_timed_out, n_timed_out); /* which comes, or the helper is asleep */
 		} else if (i % 100 == 50) {
-			spin_until(&fixture.n_evacuated);
+			spin_until(&fixture.n_evacuated, n_evacuated);
 		} else {
 			spin(lengths_ns[(i * 7 + i / 9) % N_ELEMENTS(lengths_ns)]);
 		}
@@ -189,8 +195,10 @@ test_with_a_helper_thread(UNUSED void **state)
 	/* An evacuation that would go on for ever ends when the main thread is back. */
 	fixture.wait_for_hurry = true;
 	for (int i = 0; i < 20; i++) {
+		unsigned n_evacuated = read_count(&fixture.n_evacuated);
+
 		turn_begin(&fixture.turn, INT64_MAX, false);
-		spin_until(&fixture.n_evacuated);
+		spin_until(&fixture.n_evacuated, n_evacuated);
 		assert_int_equal(turn_end(&fixture.turn), TURN_LONG);
 	}
 	fixture.wait_for_hurry = false;
