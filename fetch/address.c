@@ -46,6 +46,15 @@ digit_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+int
+address_decode(const char *text, size_t length)
+{
+	int high = length > 2 && *text == '%' ? digit_value(text[1]) : -1;
+	int low = high < 0 ? -1 : digit_value(text[2]);
+
+	return low < 0 ? -1 : high << 4 | low;
+}
+
 /* The last element of a URL's path, decoded; or "model" when that is no name for a file. */
 static char *
 name_of_url(const char *path, size_t length)
@@ -57,11 +66,10 @@ name_of_url(const char *path, size_t length)
 		begin--;
 	name = end = xcalloc((size_t)(path + length - begin) + 1, 1);
 	for (const char *at = begin; at < path + length; at++) {
-		int high = at + 2 < path + length && *at == '%' ? digit_value(at[1]) : -1;
-		int low = high >= 0 ? digit_value(at[2]) : -1;
+		int byte = address_decode(at, (size_t)(path + length - at));
 
-		*end++ = low >= 0 ? (char)(high << 4 | low) : *at;
-		at += low >= 0 ? 2 : 0;
+		*end++ = byte < 0 ? *at : (char)byte;
+		at += byte < 0 ? 0 : 2;
 	}
 	if (address_is_name(name, (size_t)(end - name)))
 		return name;

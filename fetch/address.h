@@ -40,4 +40,7 @@ bool address_is_name(const char *text, size_t length);
 /* Percent-encode as RFC 3986, section 2.3 and AWS Signature Version 4 want it; slashes stay when keep_slashes. The caller frees it. */
 char *address_encode(const char *text, bool keep_slashes);
 
+/* The byte that the three characters of a percent-encoding stand for; -1: the text does not begin with one. */
+int address_decode(const char *text, size_t length);
+
 #endif

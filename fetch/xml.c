@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/address.h"
+
 #define DEPTH_MAX 32
 #define TEXT_MAX  8192 /* of one element */
 
@@ -154,14 +156,6 @@ parse(struct reader *reader, const char *text, size_t length)
 	return good ? 0 : -EBADMSG;
 }
 
-static int
-digit(char c)
-{
-	const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | (c >= 'A' ? 0x20 : 0)) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
 /* As form fields are, with + for a blank. False: that is none, or it has a NUL. */
 static bool
 decode_key(char *key)
@@ -170,11 +164,11 @@ decode_key(char *key)
 
 	for (const char *at = key; *at; at++) {
 		if (*at == '%') {
-			int high = digit(at[1]), low = high < 0 ? -1 : digit(at[2]);
+			int byte = address_decode(at, strnlen(at, 3));
 
-			if (low < 0 || high + low == 0)
+			if (byte <= 0)
 				return false;
-			*end++ = (char)(high << 4 | low);
+			*end++ = (char)byte;
 			at += 2;
 		} else {
 			*end++ = *at == '+' ? ' ' : *at;

@@ -21,8 +21,6 @@
 
 /* ---- finding ---- */
 
-static void find_models(struct supervisor *supervisor);
-
 /* Of all models of a config that lie elsewhere. The caller frees the list. */
 static const char **
 list_addresses(const struct config *config, size_t *ret_n)
