@@ -8,6 +8,8 @@
 #include "replica/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -18,9 +20,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/title.h"
 #include "http/parcel.h"
+
+#define TAKERS_WAIT_MS 2000
 
 /* What the keeper's thread works with. */
 struct task {
@@ -169,6 +174,21 @@ keeper_hand_on(struct keeper *keeper, struct http_memory *memory)
 
 /* ---- the process ---- */
 
+/*
+ * When every descriptor is in use, what uses them up may be another thread of the replica, which takes the next one that is free, too:
+ * then it must be gone first. That is not waited for otherwise, because the replica's memory is freed before.
+ */
+static void
+wait_for_takers(int replica)
+{
+	struct pollfd process = {.fd = replica, .events = POLLIN};
+	int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0 && errno == EMFILE)
+		poll(&process, 1, TAKERS_WAIT_MS);
+	fd_close(&fd);
+}
+
 static void *
 keep(void *arg)
 {
@@ -180,6 +200,7 @@ keep(void *arg)
 	/* The main thread is gone: it died, or has become another program. Whoever is left must not touch connections. */
 	pidfd_send_signal(task->replica, SIGKILL, NULL, 0);
 	pthread_mutex_lock(&task->keeper->helper_alive);
+	wait_for_takers(task->replica);
 	n = keeper_hand_on(task->keeper, task->memory);
 	if (n > 0)
 		log_info("handed on %u connection%s", n, n == 1 ? "" : "s");
