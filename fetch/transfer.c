@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -481,7 +480,7 @@ clear(struct transfer *transfer, struct lane *lane)
 	transfer->n_busy--;
 }
 
-/* The part is on disk. */
+/* The part is there. */
 static int
 end_part(struct transfer *transfer, struct part *part, struct error *err)
 {

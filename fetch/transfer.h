@@ -3,10 +3,10 @@
  *
  * The folder is the transfer's own, and survives it: what has arrived there need not be brought again by the next one for the same
  * manifest. An object arrives in parts/, and moves to tree/ when it is complete and what its ETag says of its content holds. A
- * large one is brought in parts of 32 MiB, side by side; which of them are on disk is written down beside it.
+ * large one is brought in parts of 32 MiB, side by side; which of them are there is written down beside it.
  *
  *   folder/parts/7         object 7, as far as it is there
- *   folder/parts/7.done    a byte for each of its parts that is on disk
+ *   folder/parts/7.done    a byte for each of its parts that is there
  *   folder/tree/<path>     objects that are complete and verified
  */
 #ifndef FETCH_TRANSFER_H

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "supervisor/activator.h"
 #include "supervisor/packages.h"
@@ -172,7 +171,7 @@ awaits_fetch(const struct api *api)
 	return api->awaits_model && !api->retired && !api->candidate && model && config_model_is_remote(model);
 }
 
-/* 1: it has its model; 0: not yet. */
+/* False: its model cannot be had yet, as is logged. */
 static bool
 begin_if_there(struct supervisor *supervisor, struct api *api, const char *files)
 {
