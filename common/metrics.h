@@ -1,0 +1,207 @@
+/*
+ * metrics - what is counted about the requests of an api, in shared memory: exact under kill -9, never going backwards.
+ *
+ * The memory follows the scoreboard (scoreboard.h) in the same memfd. It is made of equal areas, each with one writer:
+ *
+ *	a place's      of the replica process with that slot of the scoreboard; after its death of its keeper
+ *	an api's GONE  what replicas had counted that are gone: of the supervisor, who adds a place's area and clears it (metrics_fold)
+ *	an api's HELD  of the activator
+ *
+ * What an api has counted is the sum of its two areas and of those of its places. metrics_read gives it as of one instant: while the
+ * supervisor moves numbers from a place to GONE it says so in `folds`, and the reader tries again.
+ *
+ * A request is counted when the socket has taken its answer. Between that and the counting the process may be killed, so the counts that
+ * are about to be are written down first, with their new values (metrics_prepare); then the answer is sent, and they are
+ * stored (metrics_commit). Who buries the process stores them again if the answer has left (replica/keeper.h): the same values,
+ * so it does not matter how far it had come.
+ *
+ * Histograms are log-linear: 64 buckets for each power of two, so a value is known to two significant digits (0.8 %), in units of
+ * 64 ns, from 64 ns to 2.4 hours. Only the octaves that were ever used are touched.
+ *
+ * Classes of a tracker are named in the api's own table, which all its replicas write: an entry is claimed, named and shown, and never
+ * changes after that. Who dies while it names one leaves an entry that is never shown. Two may name the same class at the same time:
+ * who reads adds up equal names.
+ */
+#ifndef COMMON_METRICS_H
+#define COMMON_METRICS_H
+
+#include <stdatomic.h>
+
+#include "common/util.h"
+
+enum metric {
+	METRIC_2XX, /* answers to requests for the api's endpoint, by the class of their status */
+	METRIC_3XX,
+	METRIC_4XX,
+	METRIC_5XX,
+	METRIC_REJECTED,    /* of 5XX: 503, the queue was full, or cortexd stops */
+	METRIC_TIMED_OUT,   /* of 5XX: 504 */
+	METRIC_FAILED,      /* of 5XX: 500, the replica died in the prediction */
+	METRIC_EXCEPTIONS,  /* of 4XX: 406, predict has raised */
+	METRIC_CLIENT_GONE, /* requests without an answer: the client had left */
+	METRIC_MOVED,       /* connections that were given to another process */
+	METRIC_BYTES_IN,    /* of these requests, head and body */
+	METRIC_BYTES_OUT,   /* of the answers */
+	METRIC_OTHER_2XX,   /* answers to requests for anything but an api: health, unknown paths, malformed requests */
+	METRIC_OTHER_3XX,
+	METRIC_OTHER_4XX,
+	METRIC_OTHER_5XX,
+	METRIC_QUEUE_NS, /* sums of what the histograms have */
+	METRIC_PREDICT_NS,
+	METRIC_TOTAL_NS,
+	METRIC_UNTRACKED,   /* predictions whose value the tracker could not use */
+	METRIC_OTHER_CLASS, /* predictions of classes that have no name of their own, because there are too many */
+	METRIC_N,
+};
+
+enum metrics_histogram {
+	METRICS_QUEUE,   /* from the arrival of a request to the begin of its prediction */
+	METRICS_PREDICT, /* predict() itself, conversions included */
+	METRICS_TOTAL,   /* from arrival to answer, of every POST to the api */
+	METRICS_N_HISTOGRAMS,
+};
+
+#define METRICS_OCTAVES     32
+#define METRICS_PER_OCTAVE  64
+#define METRICS_BUCKETS     (METRICS_OCTAVES * METRICS_PER_OCTAVE)
+#define METRICS_UNIT_NS     64
+#define METRICS_CLASSES     100 /* of a tracker, with a name of their own */
+#define METRICS_CLASS_MAX   63  /* bytes of a name; longer ones are cut, at a character */
+#define METRICS_COMMITS_MAX 16  /* counters that one answer changes */
+
+/* What a regression tracker knows. */
+struct metrics_values {
+	uint64_t n;
+	double min, max, sum; /* without meaning while n is 0 */
+};
+
+struct metrics_area {
+	_Alignas(4096) _Atomic(uint64_t) counters[METRIC_N];
+	_Atomic(uint64_t) classes[METRICS_CLASSES]; /* predictions, by the table of the api */
+	_Atomic(uint32_t) values_current;           /* which of the two counts */
+	struct metrics_values values[2];
+	/* Of the answer that is being sent: see metrics_prepare. */
+	struct metrics_commit {
+		_Atomic(uint32_t) owner; /* number of the connection that it is for, from 1; 0: there is none */
+		uint32_t n;
+		bool has_value; /* values_current becomes the other one */
+		struct {
+			uint32_t offset; /* of the counter, in 8 bytes from the begin of the area */
+			uint64_t value;  /* that it will have */
+		} counts[METRICS_COMMITS_MAX];
+	} commit;
+	_Atomic(uint32_t) octaves[METRICS_N_HISTOGRAMS]; /* bits: which were ever used */
+	_Alignas(4096) _Atomic(uint64_t) buckets[METRICS_N_HISTOGRAMS][METRICS_BUCKETS];
+};
+
+enum metrics_class_state {
+	METRICS_CLASS_FREE,
+	METRICS_CLASS_CLAIMED,
+	METRICS_CLASS_SHOWN,
+};
+
+struct metrics_class {
+	_Atomic(uint32_t) state; /* enum metrics_class_state */
+	char name[METRICS_CLASS_MAX + 1];
+};
+
+struct metrics_api {
+	struct metrics_area gone;
+	struct metrics_area held;
+	_Alignas(4096) struct metrics_class classes[METRICS_CLASSES];
+	_Atomic(uint32_t) folds; /* odd while numbers are moved from a place to `gone` */
+};
+
+/* All that an api has counted. */
+struct metrics_sum {
+	uint64_t counters[METRIC_N];
+	uint64_t buckets[METRICS_N_HISTOGRAMS][METRICS_BUCKETS];
+	struct metrics_values values;
+	size_t n_classes;
+	struct {
+		char name[METRICS_CLASS_MAX + 1];
+		uint64_t n;
+	} classes[METRICS_CLASSES]; /* each name once, in the order of the table */
+};
+
+struct scoreboard;
+
+/* ---- where they are ---- */
+
+size_t metrics_size(void); /* bytes behind the scoreboard */
+
+/* Map the area of one place, or the memory of one api, or all, of the memfd of a scoreboard. 0 or a negative errno. */
+MUSTCHECK int metrics_map_place(int fd, uint32_t place, struct metrics_area **ret_area);
+MUSTCHECK int metrics_map_api(int fd, uint32_t api, struct metrics_api **ret_api);
+
+/* Give the memory back to the system: all zero from now on. Whoever has mapped it sees that. */
+void metrics_clear_place(int fd, uint32_t place);
+void metrics_clear_api(int fd, uint32_t api);
+
+/* ---- the writer of an area ---- */
+
+static inline void
+metrics_add(struct metrics_area *area, enum metric metric, uint64_t n)
+{
+	_Atomic(uint64_t) *counter = &area->counters[metric];
+
+	atomic_store_explicit(
+	    counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* The counter of 2XX to 5XX for a status; other: of a request that is not for an api. */
+static inline enum metric
+metrics_class_of(int status, bool other)
+{
+	int class = MIN(MAX(status / 100, 2), 5) - 2;
+
+	return (enum metric)((other ? METRIC_OTHER_2XX : METRIC_2XX) + class);
+}
+
+/*
+ * The answer for the connection with this number, from 1, is about to be sent: begin, name what will be counted, then prepare. Nothing of it
+ * counts before metrics_commit, and nothing else may be counted in this area until then, or metrics_cancel.
+ */
+void metrics_begin(struct metrics_area *area);
+void metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n);
+void metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns); /* and its sum */
+void metrics_will_class(struct metrics_area *area, int class); /* -1: METRIC_OTHER_CLASS */
+void metrics_will_value(struct metrics_area *area, double value);
+void metrics_prepare(struct metrics_area *area, uint32_t connection);
+
+/* It has been sent. Also for who buries the writer, whatever of it was done already; 0: nothing was prepared. */
+void metrics_commit(struct metrics_area *area);
+
+/* It could not be sent. */
+void metrics_cancel(struct metrics_area *area);
+
+/* The number of a class in the table of the api, named now if it is new; -1: there are too many. Any process of the api. */
+int metrics_find_class(struct metrics_api *api, const char *name);
+
+/* ---- the supervisor ---- */
+
+/* Add what a place has counted to what is gone, and clear it. The place has no process, and no keeper, any more. */
+void metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number);
+
+/* ---- the reader ---- */
+
+/* Whoever reads needs one; it maps what it reads, and only that. Takes no ownership of the descriptor. NULL: no memory. */
+struct metrics_reader;
+struct metrics_reader *metrics_reader_new(int fd, struct scoreboard *scoreboard);
+void metrics_reader_free(struct metrics_reader *reader); /* NULL is fine */
+
+/* The sum for the api with this number, as of one instant. 0 or a negative errno; -EAGAIN: the supervisor seems to have died in the middle. About
+ * 50 us, and 10 us for each replica. */
+MUSTCHECK int metrics_read(struct metrics_reader *reader, uint32_t api, struct metrics_sum *ret_sum);
+
+/* The value in ns below which a share of all lies (0.99: the 99th percentile), interpolated; 0 when there are none. */
+double metrics_quantile_ns(const uint64_t buckets[METRICS_BUCKETS], double share);
+
+/* How many of a histogram there are, and the lower bound in ns of a bucket. */
+uint64_t metrics_count(const uint64_t buckets[METRICS_BUCKETS]);
+uint64_t metrics_bucket_ns(unsigned bucket);
+
+/* How many are known to be at most so many ns: exact at powers of two times METRICS_UNIT_NS, interpolated in between. For Prometheus' `le`. */
+uint64_t metrics_count_up_to(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns);
+
+#endif
