@@ -68,7 +68,7 @@ activator_log_answer(struct activator *activator, const struct api *api, int sta
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
-	log_prediction(status, api->config.endpoint, clock_ns() - arrival_ns);
+	log_prediction(api->config.name, status, api->config.endpoint, clock_ns() - arrival_ns);
 	if (activator->flush_armed)
 		return;
 	activator->flush_armed = true;

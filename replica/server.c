@@ -236,7 +236,7 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 	    link_waiting_ns(&server->link) != 0;
 	if (outcome != TURN_TIMED_OUT) {
 		answer_prediction(conn, &result, leaves);
-		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
+		log_prediction(NULL, result.status, server->endpoint, ended_ns - began_ns);
 	}
 	prediction_answer_done(&result);
 	note_duration(server, ended_ns - began_ns);
