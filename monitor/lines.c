@@ -132,6 +132,22 @@ enum head {
 	HEAD_NONE,
 };
 
+static bool
+is_of_name(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+bool
+lines_is_name(const char *name)
+{
+	const char *at = name;
+
+	while (is_of_name(*at))
+		at++;
+	return *at == '\0' && at - name <= LINES_NAME_MAX;
+}
+
 /* May this byte follow in the beginning of a frame? */
 static enum head
 judge(const struct lines *lines, char c)
@@ -142,7 +158,7 @@ judge(const struct lines *lines, char c)
 		return HEAD_FRAME;
 	if (lines->n_head >= LINES_NAME_MAX + 2)
 		return HEAD_NONE;
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ? HEAD_MORE : HEAD_NONE;
+	return is_of_name(c) ? HEAD_MORE : HEAD_NONE;
 }
 
 static void

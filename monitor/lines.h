@@ -89,6 +89,9 @@ void lines_tick(struct lines *lines, int64_t now_ns);
 /* There will be no more: deliver what has no end, and tell what was lost. */
 void lines_end(struct lines *lines);
 
+/* Could this be the name of an api in a frame, or none? */
+bool lines_is_name(const char *name);
+
 /*
  * Write bytes in printable form, at most room bytes of it; returns how many. Control characters but for tab, and what is not
  * valid UTF-8, become \x1b; in JSON (the inside of a string) \u001b and \\xff. room for all of it: LINES_ESCAPED_MAX times length.

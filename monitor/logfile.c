@@ -26,6 +26,13 @@ logfile_init(struct logfile *logfile, const char *path, unsigned n_files, uint64
 }
 
 void
+logfile_close(struct logfile *logfile)
+{
+	fd_close(&logfile->fd);
+	free(take_ptr(&logfile->buffer));
+}
+
+void
 logfile_done(struct logfile *logfile)
 {
 	fd_close(&logfile->fd);

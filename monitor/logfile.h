@@ -44,6 +44,9 @@ enum logfile_event {
 
 void logfile_init(struct logfile *logfile, const char *path, unsigned n_files, uint64_t max_bytes);
 
+/* Let go of the file and of memory until there is something to write again. Not while there are lines to flush. */
+void logfile_close(struct logfile *logfile);
+
 /* Closes it; what was not flushed is gone. */
 void logfile_done(struct logfile *logfile);
 
