@@ -32,7 +32,7 @@ api_offset(uint32_t api)
 static off_t
 place_offset(uint32_t place)
 {
-	return api_offset(SCOREBOARD_APIS_MAX) + (off_t)(place * sizeof(struct metrics_area));
+	return api_offset(METRICS_NO_API + 1) + (off_t)(place * sizeof(struct metrics_area));
 }
 
 size_t
@@ -168,7 +168,7 @@ void
 metrics_begin(struct metrics_area *area)
 {
 	area->commit.n = 0;
-	area->commit.has_value = false;
+	area->commit.has_value = 0;
 }
 
 static void
@@ -221,7 +221,7 @@ metrics_will_value(struct metrics_area *area, double value)
 	new->max = old->n > 0 ? MAX(old->max, value) : value;
 	new->sum = (old->n > 0 ? old->sum : 0) + value;
 	new->n = old->n + 1;
-	area->commit.has_value = true;
+	area->commit.has_value = 1;
 	area->commit.current = current + 1;
 }
 
@@ -247,7 +247,7 @@ metrics_commit(struct metrics_area *area)
 			offset - METRICS_BUCKETS_OFFSET < METRICS_N_HISTOGRAMS * METRICS_BUCKETS))
 			store(all + offset, commit->counts[i].value);
 	}
-	if (commit->has_value)
+	if (commit->has_value == 1)
 		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
 	metrics_cancel(area);
 }
@@ -278,9 +278,10 @@ metrics_find_class(struct metrics_api *api, const char *name)
 {
 	for (int i = 0; i < METRICS_CLASSES; i++) {
 		struct metrics_class *class = &api->classes[i];
-		uint32_t free = METRICS_CLASS_FREE;
+		uint32_t state = atomic_load_explicit(&class->state, memory_order_acquire);
 
-		if (atomic_compare_exchange_strong(&class->state, &free, METRICS_CLASS_CLAIMED)) {
+		if (state == METRICS_CLASS_FREE &&
+		    atomic_compare_exchange_strong(&class->state, &state, METRICS_CLASS_CLAIMED)) {
 			snprintf(class->name, sizeof(class->name), "%s", name);
 			atomic_store_explicit(&class->state, METRICS_CLASS_SHOWN, memory_order_release);
 			return i;
@@ -320,17 +321,18 @@ read_values(const struct metrics_area *area)
 	return values;
 }
 
-int
-metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number)
+static void
+fold(struct metrics_area *gone, struct metrics_area *other, const struct metrics_area *place)
 {
-	struct metrics_area *gone = &api->gone;
 	uint32_t next = atomic_load_explicit(&gone->values_current, memory_order_relaxed) + 1;
 	struct metrics_values values = read_values(place);
-	int r;
 
-	atomic_fetch_add(&api->folds, 1);
-	for (size_t i = 0; i < METRIC_N; i++)
-		store(&gone->counters[i], load(&gone->counters[i]) + load(&place->counters[i]));
+	for (size_t i = 0; i < METRIC_N; i++) {
+		bool is_other = i >= METRIC_OTHER_2XX && i <= METRIC_OTHER_5XX;
+		_Atomic(uint64_t) *counter = &(is_other ? other : gone)->counters[i];
+
+		store(counter, load(counter) + load(&place->counters[i]));
+	}
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
 		store(&gone->classes[i], load(&gone->classes[i]) + load(&place->classes[i]));
 	merge_values(&values, &gone->values[~next & 1]);
@@ -348,11 +350,26 @@ metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32
 			store(&gone->buckets[h][i], load(&gone->buckets[h][i]) + load(&place->buckets[h][i]));
 		}
 	}
+}
+
+int
+metrics_fold(int fd, struct metrics_api *api, struct metrics_api *no_api, uint32_t number)
+{
+	struct metrics_area *place = NULL;
+	int r = metrics_map_place(fd, number, &place);
+
+	if (r < 0)
+		return r;
+	atomic_fetch_add(&no_api->folds, 1);
+	atomic_fetch_add(&api->folds, 1);
+	fold(&api->gone, &no_api->gone, place);
 	r = clear(fd, place_offset(number), sizeof(*place));
 	if (r < 0)
 		memset(place, 0, sizeof(*place));
 	atomic_fetch_add(&api->folds, 1);
-	return r;
+	atomic_fetch_add(&no_api->folds, 1);
+	metrics_unmap_place(place);
+	return 0;
 }
 
 /* ---- the reader ---- */
@@ -424,7 +441,8 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 	const struct metrics_values values = read_values(area);
 
 	for (size_t i = 0; i < METRIC_N; i++)
-		sum->counters[i] += load(&area->counters[i]);
+		if (i < METRIC_OTHER_2XX || i > METRIC_OTHER_5XX)
+			sum->counters[i] += load(&area->counters[i]);
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
 		if (reader->class_known[i])
 			sum->classes[reader->class_number[i]].n += load(&area->classes[i]);
@@ -442,19 +460,75 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 }
 
 static void
-read_once(struct metrics_reader *reader, uint32_t number, const struct metrics_api *api, struct metrics_sum *sum)
+add_other(const struct metrics_area *area, uint64_t counters[4])
+{
+	for (int i = 0; i < 4; i++)
+		counters[i] += load(&area->counters[METRIC_OTHER_2XX + i]);
+}
+
+static const struct metrics_api *
+api_at(const struct metrics_reader *reader, uint32_t api)
+{
+	return (const void *)(reader->mapping + api_offset(api));
+}
+
+/* The area of number i of the places of an api; NULL: it has nothing, or (*ret_end) there is no more. */
+static const struct metrics_area *
+place_of(const struct metrics_reader *reader, uint32_t api, uint32_t i, bool *ret_end)
 {
 	const struct scoreboard *scoreboard = reader->scoreboard;
-	uint32_t first = scoreboard->apis[number].first_slot;
-	uint32_t n = atomic_load(&scoreboard->apis[number].n_used);
+	uint32_t place = scoreboard->apis[api].first_slot + i;
+
+	*ret_end = i >= atomic_load(&scoreboard->apis[api].n_used) || place >= SCOREBOARD_SLOTS_MAX;
+	if (*ret_end || !atomic_load(&scoreboard->slots[place].counts))
+		return NULL;
+	return (const void *)(reader->mapping + place_offset(place));
+}
+
+static void
+read_once(struct metrics_reader *reader, uint32_t number, struct metrics_sum *sum)
+{
+	const struct metrics_api *api = api_at(reader, number);
+	bool end = false;
 
 	memset(sum, 0, sizeof(*sum));
 	read_classes(reader, api, sum);
 	add_area(reader, &api->gone, sum);
 	add_area(reader, &api->held, sum);
-	for (uint32_t i = first; i < SCOREBOARD_SLOTS_MAX && i - first < n; i++)
-		if (atomic_load(&scoreboard->slots[i].counts))
-			add_area(reader, (const void *)(reader->mapping + place_offset(i)), sum);
+	for (uint32_t i = 0; !end; i++) {
+		const struct metrics_area *area = place_of(reader, number, i, &end);
+
+		if (area)
+			add_area(reader, area, sum);
+	}
+}
+
+static void
+read_other_once(const struct metrics_reader *reader, uint64_t counters[4])
+{
+	const struct metrics_api *no_api = api_at(reader, METRICS_NO_API);
+
+	memset(counters, 0, 4 * sizeof(*counters));
+	add_other(&no_api->gone, counters);
+	add_other(&no_api->held, counters);
+	for (uint32_t api = 0; api < SCOREBOARD_APIS_MAX && reader->scoreboard->apis[api].n_slots > 0; api++) {
+		bool end = false;
+
+		for (uint32_t i = 0; !end; i++) {
+			const struct metrics_area *area = place_of(reader, api, i, &end);
+
+			if (area)
+				add_other(area, counters);
+		}
+	}
+}
+
+/* Has nothing been moved since `before`, when nothing was being moved? */
+static bool
+is_whole(const struct metrics_api *api, uint32_t before)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	return !(before & 1) && atomic_load(&api->folds) == before;
 }
 
 int
@@ -462,20 +536,34 @@ metrics_read(struct metrics_reader *reader, uint32_t number, struct metrics_sum 
 {
 	const struct metrics_api *api;
 
-	if (number >= SCOREBOARD_APIS_MAX)
+	if (number >= METRICS_NO_API)
 		return -ENOENT;
-	api = (const void *)(reader->mapping + api_offset(number));
+	api = api_at(reader, number);
 	for (int i = 0; i < READ_TRIES; i++) {
 		uint32_t before = atomic_load(&api->folds);
 
-		if (before & 1) {
-			sched_yield();
-			continue;
-		}
-		read_once(reader, number, api, ret_sum);
-		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(&api->folds) == before)
+		if (!(before & 1))
+			read_once(reader, number, ret_sum);
+		if (is_whole(api, before))
 			return 0;
+		sched_yield();
+	}
+	return -EAGAIN;
+}
+
+int
+metrics_read_other(const struct metrics_reader *reader, uint64_t ret_counters[4])
+{
+	const struct metrics_api *no_api = api_at(reader, METRICS_NO_API);
+
+	for (int i = 0; i < READ_TRIES; i++) {
+		uint32_t before = atomic_load(&no_api->folds);
+
+		if (!(before & 1))
+			read_other_once(reader, ret_counters);
+		if (is_whole(no_api, before))
+			return 0;
+		sched_yield();
 	}
 	return -EAGAIN;
 }

@@ -27,6 +27,7 @@
 
 #include <stdatomic.h>
 
+#include "common/scoreboard.h"
 #include "common/util.h"
 
 enum metric {
@@ -84,8 +85,8 @@ struct metrics_area {
 	struct metrics_commit {
 		_Atomic(uint32_t) owner; /* number of the connection that it is for, from 1; 0: there is none */
 		uint32_t n;
-		bool has_value;
-		uint32_t current; /* values_current will be this */
+		uint32_t has_value; /* 0 or 1, unless somebody has scribbled on it */
+		uint32_t current;   /* values_current will be this */
 		struct {
 			uint32_t offset; /* of the counter, in 8 bytes from the begin of the area */
 			uint64_t value;  /* that it will have */
@@ -94,6 +95,10 @@ struct metrics_area {
 	_Atomic(uint32_t) octaves[METRICS_N_HISTOGRAMS]; /* bits: which were ever used */
 	_Alignas(4096) _Atomic(uint64_t) buckets[METRICS_N_HISTOGRAMS][METRICS_BUCKETS];
 };
+
+/* The number of an api that there is not: who answers for no api counts here, and what such answers of replicas come to, that are
+ * gone, is here. */
+#define METRICS_NO_API SCOREBOARD_APIS_MAX
 
 #define METRICS_COUNTERS       (METRIC_N + METRICS_CLASSES)
 #define METRICS_BUCKETS_OFFSET (offsetof(struct metrics_area, buckets) / sizeof(uint64_t))
@@ -127,8 +132,6 @@ struct metrics_sum {
 		uint64_t n;
 	} classes[METRICS_CLASSES]; /* each name once, in the order of the table */
 };
-
-struct scoreboard;
 
 /* ---- where they are ---- */
 
@@ -186,8 +189,9 @@ int metrics_find_class(struct metrics_api *api, const char *name);
 
 /* ---- the supervisor ---- */
 
-/* Add what a place has counted to what is gone, and clear it. The place has no process, and no keeper, any more. */
-int metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number);
+/* Add what a place has counted to what is gone, of its api and of METRICS_NO_API, and clear it. The place has no process, and no
+ * keeper, any more. 0 or a negative errno. */
+MUSTCHECK int metrics_fold(int fd, struct metrics_api *api, struct metrics_api *no_api, uint32_t place);
 
 /* ---- the reader ---- */
 
@@ -198,9 +202,12 @@ MUSTCHECK int metrics_reader_new(int fd, struct metrics_reader **ret_reader);
 void metrics_reader_free(struct metrics_reader *reader); /* NULL is fine */
 const struct scoreboard *metrics_reader_scoreboard(const struct metrics_reader *reader);
 
-/* The sum for the api with this number, as of one instant. 0 or a negative errno; -EAGAIN: the supervisor seems to have died in the middle. About
- * 50 us, and 10 us for each replica. */
+/* The sum for the api with this number, as of one instant; without METRIC_OTHER_*. 0 or a negative errno; -EAGAIN: the supervisor seems to
+ * have died in the middle. */
 MUSTCHECK int metrics_read(struct metrics_reader *reader, uint32_t api, struct metrics_sum *ret_sum);
+
+/* The four METRIC_OTHER_* of all processes together. 0 or -EAGAIN. */
+MUSTCHECK int metrics_read_other(const struct metrics_reader *reader, uint64_t ret_counters[4]);
 
 /* The value in ns below which a share of all lies (0.99: the 99th percentile), interpolated; 0 when there are none. */
 double metrics_quantile_ns(const uint64_t buckets[METRICS_BUCKETS], double share);

@@ -95,7 +95,7 @@ run_script(enum script script, int server, int channel)
 	side_init(&r, true);
 	r.conns.n_everywhere = &shared->n_everywhere;
 	r.conns.n_open_shown = &shared->n_open;
-	if (keeper_start(&r.memory, &shared->n_everywhere, &shared->n_open, channel, "keeper", &keeper, &err) < 0)
+	if (keeper_start(&r.memory, &shared->n_everywhere, &shared->n_open, NULL, channel, "keeper", &keeper, &err) < 0)
 		abort();
 	keeper_helper_runs(keeper);
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
