@@ -92,19 +92,6 @@ metrics_clear_api(int fd, uint32_t api)
 
 /* ---- histograms ---- */
 
-/* Below 128 units a bucket is a unit; above, the highest bit says which octave, and the six below it which bucket of that. */
-static unsigned
-bucket_of(int64_t duration_ns)
-{
-	uint64_t units = (uint64_t)MAX(duration_ns, 0) / METRICS_UNIT_NS;
-	unsigned shift;
-
-	if (units < 2 * METRICS_PER_OCTAVE)
-		return (unsigned)units;
-	shift = 63 - (unsigned)__builtin_clzll(units) - 6;
-	return MIN(shift * METRICS_PER_OCTAVE + (unsigned)(units >> shift), METRICS_BUCKETS - 1);
-}
-
 uint64_t
 metrics_bucket_ns(unsigned bucket)
 {
@@ -122,6 +109,17 @@ metrics_count(const uint64_t buckets[METRICS_BUCKETS])
 
 	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
 		sum += buckets[i];
+	return sum;
+}
+
+double
+metrics_sum_ns(const uint64_t buckets[METRICS_BUCKETS])
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
+		if (buckets[i] > 0)
+			sum += (double)buckets[i] * (double)(metrics_bucket_ns(i) + metrics_bucket_ns(i + 1)) / 2;
 	return sum;
 }
 
@@ -152,62 +150,10 @@ metrics_count_below(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns)
 
 /* ---- the writer ---- */
 
-static uint64_t
-load(const _Atomic(uint64_t) *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 static void
 store(_Atomic(uint64_t) *counter, uint64_t value)
 {
 	atomic_store_explicit(counter, value, memory_order_relaxed);
-}
-
-void
-metrics_begin(struct metrics_area *area)
-{
-	area->commit.n = 0;
-	area->commit.has_value = 0;
-}
-
-static void
-will_be(struct metrics_area *area, const _Atomic(uint64_t) *counter, uint64_t value)
-{
-	struct metrics_commit *commit = &area->commit;
-
-	ASSERT(commit->n < METRICS_COMMITS_MAX);
-	commit->counts[commit->n].offset = (uint32_t)(counter - area->counters);
-	commit->counts[commit->n++].value = value;
-}
-
-void
-metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n)
-{
-	will_be(area, &area->counters[metric], load(&area->counters[metric]) + n);
-}
-
-void
-metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns)
-{
-	unsigned bucket = bucket_of(duration_ns);
-	_Atomic(uint64_t) *counter = &area->buckets[histogram][bucket];
-	uint32_t octave = 1u << (bucket / METRICS_PER_OCTAVE);
-	uint32_t octaves = atomic_load_explicit(&area->octaves[histogram], memory_order_relaxed);
-
-	if (!(octaves & octave)) /* before there is something: who reads looks at no other */
-		atomic_store_explicit(&area->octaves[histogram], octaves | octave, memory_order_relaxed);
-	will_be(area, counter, load(counter) + 1);
-	metrics_will_add(area, (enum metric)(METRIC_QUEUE_NS + histogram), (uint64_t)MAX(duration_ns, 0));
-}
-
-void
-metrics_will_class(struct metrics_area *area, int class)
-{
-	if (class < 0)
-		metrics_will_add(area, METRIC_OTHER_CLASS, 1);
-	else
-		will_be(area, &area->classes[class], load(&area->classes[class]) + 1);
 }
 
 void
@@ -223,12 +169,6 @@ metrics_will_value(struct metrics_area *area, double value)
 	new->n = old->n + 1;
 	area->commit.has_value = 1;
 	area->commit.current = current + 1;
-}
-
-void
-metrics_prepare(struct metrics_area *area, uint32_t connection)
-{
-	atomic_store_explicit(&area->commit.owner, connection, memory_order_release);
 }
 
 void
@@ -250,12 +190,6 @@ metrics_commit(struct metrics_area *area)
 	if (commit->has_value == 1)
 		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
 	metrics_cancel(area);
-}
-
-void
-metrics_cancel(struct metrics_area *area)
-{
-	atomic_store_explicit(&area->commit.owner, 0, memory_order_release);
 }
 
 /* ---- classes ---- */
@@ -331,10 +265,10 @@ fold(struct metrics_area *gone, struct metrics_area *other, const struct metrics
 		bool is_other = i >= METRIC_OTHER_2XX && i <= METRIC_OTHER_5XX;
 		_Atomic(uint64_t) *counter = &(is_other ? other : gone)->counters[i];
 
-		store(counter, load(counter) + load(&place->counters[i]));
+		store(counter, metrics_load(counter) + metrics_load(&place->counters[i]));
 	}
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
-		store(&gone->classes[i], load(&gone->classes[i]) + load(&place->classes[i]));
+		store(&gone->classes[i], metrics_load(&gone->classes[i]) + metrics_load(&place->classes[i]));
 	merge_values(&values, &gone->values[~next & 1]);
 	gone->values[next & 1] = values;
 	atomic_store_explicit(&gone->values_current, next, memory_order_release);
@@ -347,7 +281,8 @@ fold(struct metrics_area *gone, struct metrics_area *other, const struct metrics
 				i += METRICS_PER_OCTAVE - 1;
 				continue;
 			}
-			store(&gone->buckets[h][i], load(&gone->buckets[h][i]) + load(&place->buckets[h][i]));
+			store(&gone->buckets[h][i],
+			    metrics_load(&gone->buckets[h][i]) + metrics_load(&place->buckets[h][i]));
 		}
 	}
 }
@@ -442,10 +377,10 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 
 	for (size_t i = 0; i < METRIC_N; i++)
 		if (i < METRIC_OTHER_2XX || i > METRIC_OTHER_5XX)
-			sum->counters[i] += load(&area->counters[i]);
+			sum->counters[i] += metrics_load(&area->counters[i]);
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
 		if (reader->class_known[i])
-			sum->classes[reader->class_number[i]].n += load(&area->classes[i]);
+			sum->classes[reader->class_number[i]].n += metrics_load(&area->classes[i]);
 	merge_values(&sum->values, &values);
 	for (size_t h = 0; h < METRICS_N_HISTOGRAMS; h++) {
 		uint32_t octaves = atomic_load_explicit(&area->octaves[h], memory_order_relaxed);
@@ -454,7 +389,7 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 			size_t first = octave * METRICS_PER_OCTAVE;
 
 			for (size_t i = first; octaves >> octave & 1 && i < first + METRICS_PER_OCTAVE; i++)
-				sum->buckets[h][i] += load(&area->buckets[h][i]);
+				sum->buckets[h][i] += metrics_load(&area->buckets[h][i]);
 		}
 	}
 }
@@ -463,7 +398,7 @@ static void
 add_other(const struct metrics_area *area, uint64_t counters[4])
 {
 	for (int i = 0; i < 4; i++)
-		counters[i] += load(&area->counters[METRIC_OTHER_2XX + i]);
+		counters[i] += metrics_load(&area->counters[METRIC_OTHER_2XX + i]);
 }
 
 static const struct metrics_api *
