@@ -79,6 +79,10 @@ struct http_conns_callbacks {
 	void (*on_refused)(struct http_conn *conn, void *arg);
 	void (*on_request)(struct http_conn *conn, void *arg);
 	void (*on_gone)(struct http_conn *conn, void *arg);
+	/* For counting, both or none: an answer is about to be sent to the client; and the socket has taken it, all or its beginning, or
+	 * (sent false) the client is gone. Nothing that another process could see is changed before on_sent returns. */
+	void (*on_answer)(struct http_conn *conn, const struct http_answer *answer, void *arg);
+	void (*on_sent)(struct http_conn *conn, bool sent, void *arg);
 	/* The client has shut down its side while the owner has its request: it may be gone (see http_conn_probe), or wait
 	 * for the answer. May be NULL. */
 	void (*on_peer_ended)(struct http_conn *conn, void *arg);
@@ -91,6 +95,7 @@ struct http_conns {
 	struct http_memory *memory;
 	const struct http_conns_callbacks *callbacks;
 	void *arg;
+	const char *common;    /* header fields of each answer, in place of the CORS fields; or NULL */
 	bool closing;          /* say Connection: close with each answer */
 	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */
 	unsigned n_open;
@@ -126,6 +131,13 @@ static inline const struct http_parser *
 http_conn_request(const struct http_conn *conn)
 {
 	return &conn->parser;
+}
+
+/* Its number among the connections of this process, from 1; the keeper knows it by that, too. */
+static inline uint32_t
+http_conn_number(const struct http_conn *conn)
+{
+	return http_memory_entry_number(conn->conns->memory, conn->kept);
 }
 
 /* Its bytes, which the offsets of the parser are about. */
@@ -166,6 +178,12 @@ void http_conn_refuse(struct http_conn *conn, const struct http_answer *answer);
  * connection ends.
  */
 void http_conn_probe(struct http_conn *conn);
+
+/*
+ * The owner of the request answers it in its own way and ends the connection: its socket, the caller's from now on. There is no call of
+ * on_gone; the connection is not ours any more.
+ */
+MUSTCHECK int http_conn_detach(struct http_conn *conn);
 
 /* ---- moving ---- */
 

@@ -191,6 +191,8 @@ make_fingerprint(struct generation *generation, const char *files)
 	add_text(&hash, api->predictor.path);
 	add_text(&hash, api->predictor.model);
 	add_text(&hash, api->predictor.signature_key);
+	add_text(&hash, api->tracker.key);
+	add_number(&hash, api->tracker.type);
 	add_model(&hash, config, generation->model_path);
 	add_text(&hash, api->predictor.python_path);
 	if (api->predictor.python_path) {

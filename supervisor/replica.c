@@ -72,6 +72,8 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	    .model_path = generation->model_path,
 	    .signature_key = api->predictor.signature_key,
 	    .python_path = api->predictor.python_path,
+	    .tracker = api->tracker.type,
+	    .tracker_key = api->tracker.key,
 	    .metadata_json = api->predictor.metadata_json,
 	    .python = generation->python,
 	    .env = env,
