@@ -63,7 +63,7 @@ outputs_give(struct supervisor *supervisor)
 	struct outputs *outputs = &supervisor->outputs;
 	struct output *output, *next;
 
-	if (!outputs->has_monitor)
+	if (!outputs->has_monitor || supervisor->monitor.state != SLOT_READY)
 		return;
 	for (output = TAILQ_FIRST(&outputs->all); output; output = next) {
 		next = TAILQ_NEXT(output, in_all);
