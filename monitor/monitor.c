@@ -135,6 +135,7 @@ begin_logs(struct monitor *monitor, struct error *err)
 	    .format = monitor->start.log_format,
 	    .n_files = monitor->start.log_files,
 	    .file_bytes = monitor->start.log_file_bytes,
+	    .on_written = logs_written,
 	};
 
 	if (r < 0)

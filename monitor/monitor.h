@@ -90,4 +90,10 @@ void answer_text(struct http_conn *conn, int status, const char *text, const cha
 /* GET /logs: answer it, now or later. */
 void logs_request(struct monitor *monitor, struct http_conn *conn);
 
+/* There is more in the log of the api. */
+void logs_written(const char *api, void *arg);
+
+/* So many seconds ago, or an ISO 8601 time, as milliseconds of the epoch. */
+MUSTCHECK bool logs_parse_since(const char *text, int64_t now_ms, int64_t *ret_ms);
+
 #endif
