@@ -41,6 +41,7 @@ YAML_LIBS     := $(shell pkg-config --libs yaml-0.1 2>/dev/null)
 JANSSON_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 CURL_LIBS     := $(shell pkg-config --libs libcurl libcrypto expat 2>/dev/null)
 CMOCKA_LIBS   := $(shell pkg-config --libs cmocka 2>/dev/null)
+CHART_JS      := /usr/share/javascript/chart.js/chart.min.js
 LLHTTP_C      := /usr/share/llhttp
 LLHTTP_CFLAGS := -isystem /usr/share/include -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1
 
@@ -63,7 +64,7 @@ endif
 CFLAGS_ALL += $(CFLAGS)
 
 # --- what is built -----------------------------------------------------------------------------------------------------
-PROGRAMS   := cortexd cortexd-replica cortexd-activator cortexd-fetch
+PROGRAMS   := cortexd cortexd-replica cortexd-activator cortexd-monitor cortexd-fetch
 UNIT_TESTS := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZERS	   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 
@@ -74,6 +75,7 @@ HTTP_A	   := $(B)/lib/http.a
 SUPERVISOR_A := $(B)/lib/supervisor.a
 REPLICA_A  := $(B)/lib/replica.a
 ACTIVATOR_A := $(B)/lib/activator.a
+MONITOR_A  := $(B)/lib/monitor.a
 FETCH_A	   := $(B)/lib/fetch.a
 LLHTTP_O   := $(patsubst %,$(B)/obj/llhttp/%.o,llhttp api http)
 ALL_LIBS   := $(PYTHON_LIBS) $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
@@ -94,6 +96,10 @@ $(BIN)/cortexd-activator: $(B)/obj/activator/main.o $(ACTIVATOR_A) $(HTTP_A) $(C
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(JANSSON_LIBS)
 
+$(BIN)/cortexd-monitor: $(B)/obj/monitor/main.o $(MONITOR_A) $(HTTP_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(JANSSON_LIBS) -lm
+
 $(BIN)/cortexd-fetch: $(B)/obj/fetch/main.o $(FETCH_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(JANSSON_LIBS)
@@ -103,6 +109,7 @@ $(HTTP_A): $(call objects,http) $(LLHTTP_O)
 $(SUPERVISOR_A): $(call objects,supervisor)
 $(REPLICA_A): $(call objects,replica)
 $(ACTIVATOR_A): $(call objects,activator)
+$(MONITOR_A): $(call objects,monitor)
 $(FETCH_A): $(call objects,fetch)
 $(B)/lib/%.a:
 	@mkdir -p $(@D)
@@ -121,6 +128,14 @@ $(B)/obj/llhttp/%.o: $(LLHTTP_C)/%.c
 $(B)/obj/replica/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
 $(B)/obj/test/%.o: CFLAGS_FILE = $(subst -I,-isystem ,$(PYTHON_CFLAGS))
 $(B)/obj/replica/support.o: replica/support.py $(wildcard replica/handlers/*.py)
+# The parts of the page, as they lie in monitor/assets, are in the program, and so is Debian's Chart.js.
+ASSETS	   := $(sort $(filter-out monitor/assets/chart.js,$(wildcard monitor/assets/*))) $(CHART_JS)
+$(B)/obj/monitor/asset.o: $(ASSETS) $(B)/include/monitor/assets.inc
+$(B)/obj/monitor/asset.o: CFLAGS_FILE = -I$(B)/include
+$(B)/include/monitor/assets.inc: monitor/assets Makefile
+	@mkdir -p $(@D)
+	n=0; for f in $(ASSETS); do name=$${f##*/}; [ $$f != $(CHART_JS) ] || name=chart.js; \
+		echo "ASSET($$n, \"$$name\", \"$$f\")"; n=$$((n + 1)); done >$@
 $(B)/obj/replica/decimal.o: $(B)/include/replica/powers_of_ten.inc
 $(B)/obj/replica/decimal.o: CFLAGS_FILE = -I$(B)/include
 $(B)/include/replica/powers_of_ten.inc: replica/powers_of_ten.py

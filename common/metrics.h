@@ -64,7 +64,7 @@ enum metrics_histogram {
 #define METRICS_OCTAVES     32
 #define METRICS_PER_OCTAVE  64
 #define METRICS_BUCKETS     (METRICS_OCTAVES * METRICS_PER_OCTAVE)
-#define METRICS_UNIT_NS     64
+#define METRICS_UNIT_NS     64ull
 #define METRICS_CLASSES     100 /* of a tracker, with a name of their own */
 #define METRICS_CLASS_MAX   63  /* bytes of a name; longer ones are cut, at a character */
 #define METRICS_COMMITS_MAX 16  /* counters that one answer changes */
@@ -77,14 +77,15 @@ struct metrics_values {
 
 struct metrics_area {
 	_Alignas(4096) _Atomic(uint64_t) counters[METRIC_N];
-	_Atomic(uint64_t) classes[METRICS_CLASSES]; /* predictions, by the table of the api */
-	_Atomic(uint32_t) values_current;           /* which of the two counts */
+	_Atomic(uint64_t) classes[METRICS_CLASSES]; /* predictions, by the table of the api; follows at once */
+	_Atomic(uint32_t) values_current;           /* goes up; its last bit says which of the two counts */
 	struct metrics_values values[2];
 	/* Of the answer that is being sent: see metrics_prepare. */
 	struct metrics_commit {
 		_Atomic(uint32_t) owner; /* number of the connection that it is for, from 1; 0: there is none */
 		uint32_t n;
-		bool has_value; /* values_current becomes the other one */
+		bool has_value;
+		uint32_t current; /* values_current will be this */
 		struct {
 			uint32_t offset; /* of the counter, in 8 bytes from the begin of the area */
 			uint64_t value;  /* that it will have */
@@ -93,6 +94,9 @@ struct metrics_area {
 	_Atomic(uint32_t) octaves[METRICS_N_HISTOGRAMS]; /* bits: which were ever used */
 	_Alignas(4096) _Atomic(uint64_t) buckets[METRICS_N_HISTOGRAMS][METRICS_BUCKETS];
 };
+
+#define METRICS_COUNTERS       (METRIC_N + METRICS_CLASSES)
+#define METRICS_BUCKETS_OFFSET (offsetof(struct metrics_area, buckets) / sizeof(uint64_t))
 
 enum metrics_class_state {
 	METRICS_CLASS_FREE,
@@ -128,15 +132,17 @@ struct scoreboard;
 
 /* ---- where they are ---- */
 
-size_t metrics_size(void); /* bytes behind the scoreboard */
+size_t metrics_end(void); /* bytes of the memfd, with the scoreboard */
 
-/* Map the area of one place, or the memory of one api, or all, of the memfd of a scoreboard. 0 or a negative errno. */
+/* Map the area of one place, or the memory of one api, of the memfd of a scoreboard. 0 or a negative errno. */
 MUSTCHECK int metrics_map_place(int fd, uint32_t place, struct metrics_area **ret_area);
 MUSTCHECK int metrics_map_api(int fd, uint32_t api, struct metrics_api **ret_api);
+void metrics_unmap_place(struct metrics_area *area); /* NULL is fine */
+void metrics_unmap_api(struct metrics_api *api);
 
-/* Give the memory back to the system: all zero from now on. Whoever has mapped it sees that. */
-void metrics_clear_place(int fd, uint32_t place);
-void metrics_clear_api(int fd, uint32_t api);
+/* All zero from now on, for whoever has mapped it, and the system has the memory back: the number will be another api's. 0 or a
+ * negative errno. */
+MUSTCHECK int metrics_clear_api(int fd, uint32_t api);
 
 /* ---- the writer of an area ---- */
 
@@ -145,8 +151,7 @@ metrics_add(struct metrics_area *area, enum metric metric, uint64_t n)
 {
 	_Atomic(uint64_t) *counter = &area->counters[metric];
 
-	atomic_store_explicit(
-	    counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 /* The counter of 2XX to 5XX for a status; other: of a request that is not for an api. */
@@ -164,8 +169,9 @@ metrics_class_of(int status, bool other)
  */
 void metrics_begin(struct metrics_area *area);
 void metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n);
-void metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns); /* and its sum */
-void metrics_will_class(struct metrics_area *area, int class); /* -1: METRIC_OTHER_CLASS */
+void metrics_will_observe(
+    struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns); /* and its sum */
+void metrics_will_class(struct metrics_area *area, int class);                         /* -1: METRIC_OTHER_CLASS */
 void metrics_will_value(struct metrics_area *area, double value);
 void metrics_prepare(struct metrics_area *area, uint32_t connection);
 
@@ -181,14 +187,16 @@ int metrics_find_class(struct metrics_api *api, const char *name);
 /* ---- the supervisor ---- */
 
 /* Add what a place has counted to what is gone, and clear it. The place has no process, and no keeper, any more. */
-void metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number);
+int metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number);
 
 /* ---- the reader ---- */
 
-/* Whoever reads needs one; it maps what it reads, and only that. Takes no ownership of the descriptor. NULL: no memory. */
+/* Whoever reads needs one. It maps all that there is, and looks at what is in use. The descriptor stays the caller's. 0 or a negative
+ * errno. */
 struct metrics_reader;
-struct metrics_reader *metrics_reader_new(int fd, struct scoreboard *scoreboard);
+MUSTCHECK int metrics_reader_new(int fd, struct metrics_reader **ret_reader);
 void metrics_reader_free(struct metrics_reader *reader); /* NULL is fine */
+const struct scoreboard *metrics_reader_scoreboard(const struct metrics_reader *reader);
 
 /* The sum for the api with this number, as of one instant. 0 or a negative errno; -EAGAIN: the supervisor seems to have died in the middle. About
  * 50 us, and 10 us for each replica. */
@@ -201,7 +209,7 @@ double metrics_quantile_ns(const uint64_t buckets[METRICS_BUCKETS], double share
 uint64_t metrics_count(const uint64_t buckets[METRICS_BUCKETS]);
 uint64_t metrics_bucket_ns(unsigned bucket);
 
-/* How many are known to be at most so many ns: exact at powers of two times METRICS_UNIT_NS, interpolated in between. For Prometheus' `le`. */
-uint64_t metrics_count_up_to(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns);
+/* How many are below a limit, which is a power of two of at least 128 times METRICS_UNIT_NS: exact then. For Prometheus' `le`. */
+uint64_t metrics_count_below(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns);
 
 #endif

@@ -24,13 +24,15 @@ static bool
 has_fd(enum record_kind kind)
 {
 	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER ||
-	    kind == RECORD_START || kind == RECORD_FORK || kind == RECORD_SUCCESSOR || kind == RECORD_PREDECESSOR;
+	    kind == RECORD_START || kind == RECORD_FORK || kind == RECORD_SUCCESSOR || kind == RECORD_PREDECESSOR ||
+	    kind == RECORD_STATUS || kind == RECORD_SOURCE;
 }
 
 static bool
 may_have_text(uint32_t kind)
 {
-	return kind == RECORD_FAILED || kind == RECORD_RECYCLE || kind == RECORD_UNFIT;
+	return kind == RECORD_FAILED || kind == RECORD_RECYCLE || kind == RECORD_UNFIT || kind == RECORD_SOURCE ||
+	    kind == RECORD_DONE || kind == RECORD_DELETE;
 }
 
 size_t
@@ -100,6 +102,12 @@ int
 record_send_numbers(int fd, enum record_kind kind, uint32_t first, uint32_t second, int passed)
 {
 	return send_record(fd, kind, (const uint32_t[2]){first, second}, NULL, passed);
+}
+
+int
+record_send_full(int fd, enum record_kind kind, uint32_t first, uint32_t second, const char *text, int passed)
+{
+	return send_record(fd, kind, (const uint32_t[2]){first, second}, text, passed);
 }
 
 /* The descriptor that came along, or -1. There is no room for a second one: the kernel closes it and sets MSG_CTRUNC. */

@@ -31,6 +31,20 @@
  *                                              connections go there from now on
  *                             PREDECESSOR n    + descriptor: the other end of that channel; about n connections will come
  *                             DRAIN            take no new connection, answer what there is, exit 0
+ *   monitor -> supervisor     READY, FAILED
+ *                             ASK              what is there to see? STATUS follows
+ *                             PONG             it is alive
+ *                             RELOAD n         do it; DONE n follows
+ *                             STOP n           the same
+ *                             DELETE n <text>  the same for the api of that name
+ *   supervisor -> monitor     STATUS           + descriptor: a memfd with the supervisor's part of the status, in JSON (status.h)
+ *                             DONE n r <text>  what came of the action n, as the status of an HTTP answer: 202, or why not. Of
+ *                                              RELOAD the text is its number
+ *                             PING             PONG follows soon, or it is killed
+ *                             SOURCE replica generation <text>   + descriptor: the read end of the pipe that a process that was
+ *                                              just started writes its output to; the text is "<role> <api>", replica -1: none
+ *                             REPLACED         another cortexd has the admin sockets by now: close them
+ *                             DRAIN            exit 0
  *
  * The end of the socket says the rest: the supervisor is gone (the child drains), or the child is.
  *
@@ -73,6 +87,16 @@ enum record_kind {
 	RECORD_ACCEPT,
 	RECORD_SUCCESSOR,
 	RECORD_PREDECESSOR,
+	RECORD_STATUS,
+	RECORD_SOURCE,
+	RECORD_DONE,
+	RECORD_PING,
+	RECORD_PONG,
+	RECORD_ASK,
+	RECORD_RELOAD,
+	RECORD_STOP,
+	RECORD_DELETE,
+	RECORD_REPLACED,
 	RECORD_N_KINDS,
 };
 
@@ -80,8 +104,8 @@ struct record {
 	enum record_kind kind;
 	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
-	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START, FORK, SUCCESSOR and PREDECESSOR
-		 * have one */
+	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START, FORK, SUCCESSOR, PREDECESSOR,
+		 * STATUS and SOURCE have one */
 };
 
 /* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */
@@ -95,6 +119,10 @@ MUSTCHECK int record_send(int fd, enum record_kind kind, const char *text);
 
 /* The same with numbers and a descriptor, which stays the caller's; -1: none. */
 MUSTCHECK int record_send_numbers(int fd, enum record_kind kind, uint32_t first, uint32_t second, int passed);
+
+/* The same with all that a record can have; text NULL: none. */
+MUSTCHECK int record_send_full(
+    int fd, enum record_kind kind, uint32_t first, uint32_t second, const char *text, int passed);
 
 /* Receive one without blocking: 1 a record, 0 the peer is gone, or a negative errno: -EAGAIN nothing there, -EBADMSG. */
 MUSTCHECK int record_receive(int fd, struct record *ret_record);

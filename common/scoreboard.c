@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fd.h"
+#include "common/metrics.h"
 
 /* test/blackbox/cortexd.py reads it, too. */
 _Static_assert(offsetof(struct scoreboard, apis) == 64 && sizeof(struct scoreboard_api) == 64, "layout");
@@ -47,7 +48,7 @@ scoreboard_new(struct scoreboard **ret_scoreboard, int *ret_fd)
 
 	if (fd < 0)
 		return -errno;
-	r = ftruncate(fd, sizeof(struct scoreboard)) < 0 ? -errno : scoreboard_map(fd, ret_scoreboard);
+	r = ftruncate(fd, (off_t)metrics_end()) < 0 ? -errno : scoreboard_map(fd, ret_scoreboard);
 	if (r < 0) {
 		fd_close(&fd);
 		return r;

@@ -40,6 +40,7 @@ struct scoreboard_slot {
 	_Atomic(uint32_t) pending; /* R: requests that wait here for their prediction, as of the last turn */
 	uint32_t api;              /* S: number of its api */
 	uint32_t replica;          /* S: index within the api, for people */
+	_Atomic(uint32_t) counts;  /* S: not 0: its metrics (metrics.h) are part of the api's */
 };
 
 struct scoreboard_api {
@@ -67,7 +68,7 @@ replica_state_is_out(enum replica_state state)
 	return state == REPLICA_LONG || state == REPLICA_STARTING || state == REPLICA_DRAINING || state == REPLICA_DEAD;
 }
 
-/* Make one: 0, its mapping, and a descriptor for children; or a negative errno. */
+/* Make one, with room for metrics.h behind it: 0, its mapping, and a descriptor for children; or a negative errno. */
 MUSTCHECK int scoreboard_new(struct scoreboard **ret_scoreboard, int *ret_fd);
 
 /* Map the one that a descriptor is of. 0 or a negative errno. */

@@ -14,8 +14,11 @@ static const struct {
 	const char *reason;
 } reasons[] = {
     {200, "OK"},
+    {202, "Accepted"},
     {204, "No Content"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {406, "Not Acceptable"},
@@ -27,6 +30,7 @@ static const struct {
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
     {501, "Not Implemented"},
+    {502, "Bad Gateway"},
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
@@ -121,7 +125,10 @@ http_answer_head(const struct http_answer *answer, bool close, bool http_1_0_kee
 		at = put(at, answer->content_type, strlen(answer->content_type));
 		at = PUT(at, "\r\n");
 	}
-	at = PUT(at, CORS);
+	if (answer->common)
+		at = put(at, answer->common, strlen(answer->common));
+	else
+		at = PUT(at, CORS);
 	if (answer->fields)
 		at = put(at, answer->fields, strlen(answer->fields));
 	if (close)

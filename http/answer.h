@@ -1,7 +1,8 @@
 /*
  * answer - the head of an HTTP/1.1 response.
  *
- * Every answer carries Date (RFC 9110 6.6.1), Content-Length, and the two CORS fields that Cortex sent.
+ * Every answer carries Date (RFC 9110 6.6.1), Content-Length, and the two CORS fields that Cortex sent, unless its connection has other
+ * ones instead (conn.h).
  */
 #ifndef HTTP_ANSWER_H
 #define HTTP_ANSWER_H
@@ -16,6 +17,7 @@ struct http_answer {
 	const char *body;
 	size_t body_length;
 	const char *fields; /* further header fields, each ended by CRLF, or NULL */
+	const char *common; /* the same, in place of the CORS fields; or NULL */
 };
 
 /* Plain text, ended by a newline in text itself. */

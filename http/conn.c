@@ -124,6 +124,22 @@ http_conn_forget(struct http_conn *conn)
 	let_go(conn);
 }
 
+int
+http_conn_detach(struct http_conn *conn)
+{
+	int fd = conn->fd;
+
+	ASSERT(conn->state == HTTP_CONN_REQUEST);
+	http_conn_wait_for(conn, 0);
+	count_everywhere(conn->conns, -1);
+	http_kept_set_phase(conn->kept, HTTP_PHASE_FREE);
+	http_conns_count_open(conn->conns, -1);
+	conn->fd = -1;
+	conn->held = false;
+	let_go(conn);
+	return fd;
+}
+
 void
 http_conn_close(struct http_conn *conn)
 {

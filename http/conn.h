@@ -91,6 +91,7 @@ struct http_conns {
 	struct http_memory *memory;
 	const struct http_conns_callbacks *callbacks;
 	void *arg;
+	const char *common;    /* header fields of each answer, in place of the CORS fields; or NULL */
 	bool closing;          /* say Connection: close with each answer */
 	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */
 	unsigned n_open;
@@ -166,6 +167,12 @@ void http_conn_refuse(struct http_conn *conn, const struct http_answer *answer);
  * connection ends.
  */
 void http_conn_probe(struct http_conn *conn);
+
+/*
+ * The owner of the request answers it in its own way and ends the connection: its socket, the caller's from now on. There is no call of
+ * on_gone; the connection is not ours any more.
+ */
+MUSTCHECK int http_conn_detach(struct http_conn *conn);
 
 /* ---- moving ---- */
 

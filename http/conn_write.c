@@ -152,10 +152,13 @@ http_conn_answer_now(struct http_conn *conn, const struct http_answer *answer)
 	const struct http_parser *request = &conn->parser;
 	struct http_kept *kept = conn->kept;
 	bool minor_0 = request->llhttp.http_minor == 0, close = !request->keep_alive || conn->conns->closing, has_body;
+	struct http_answer whole = *answer;
 	char head[HTTP_ANSWER_HEAD_MAX];
 	struct iovec parts[2];
 
-	parts[0] = (struct iovec){head, http_answer_head(answer, close, minor_0 && !close, head)};
+	if (!whole.common)
+		whole.common = conn->conns->common;
+	parts[0] = (struct iovec){head, http_answer_head(&whole, close, minor_0 && !close, head)};
 	has_body = http_parser_method(request) != HTTP_HEAD && answer->status != 204;
 	parts[1] = (struct iovec){(void *)(uintptr_t)answer->body, has_body ? answer->body_length : 0};
 	kept->answer_end = kept->sent + parts[0].iov_len + parts[1].iov_len;

@@ -111,3 +111,40 @@ http_target_parse(const char *target, size_t length, char *room, struct http_tar
 	ret_target->path_length = (size_t)n;
 	return 0;
 }
+
+static int
+finish_value(const char *text, size_t length, char *room)
+{
+	ssize_t n = decode(text, length, room);
+
+	if (n < 0)
+		return (int)n;
+	room[n] = '\0';
+	return (int)n;
+}
+
+int
+http_target_query(const char *target, size_t length, const char *name, char *room, size_t room_size)
+{
+	const char *fragment = memchr(target, '#', length), *part, *end;
+	size_t name_length = strlen(name);
+
+	end = fragment ? fragment : target + length;
+	part = memchr(target, '?', (size_t)(end - target));
+	while (part) {
+		const char *begin = part + 1, *part_end;
+
+		part = memchr(begin, '&', (size_t)(end - begin));
+		part_end = part ? part : end;
+		if ((size_t)(part_end - begin) < name_length || memcmp(begin, name, name_length) != 0)
+			continue;
+		begin += name_length;
+		if (begin < part_end && *begin != '=')
+			continue;
+		begin += begin < part_end;
+		if ((size_t)(part_end - begin) >= room_size)
+			return -E2BIG;
+		return finish_value(begin, (size_t)(part_end - begin), room);
+	}
+	return -ENOENT;
+}

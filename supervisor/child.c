@@ -26,6 +26,12 @@
 
 #define RECORDS_PER_TURN 8
 
+static int64_t
+start_ms(const struct slot *slot)
+{
+	return slot->kind->start_ms > 0 ? slot->kind->start_ms : CHILD_START_TIMEOUT_MS;
+}
+
 static double
 seconds_since(int64_t then_ms, int64_t now_ms)
 {
@@ -46,6 +52,8 @@ drain_ms(const struct slot *slot)
 {
 	int64_t ms = slot->supervisor->options.stop_timeout_ms + slot->kind->extra_drain_ms;
 
+	if (slot->kind->drain_ms > 0)
+		return slot->kind->drain_ms;
 	if (slot->supervisor->stop_level == STOP_NO && slot->kind->unhurried_drain_ms)
 		ms = MAX(ms, slot->kind->unhurried_drain_ms(slot));
 	return ms;
@@ -57,7 +65,7 @@ enter_state(struct slot *slot, int64_t now_ms)
 {
 	switch (slot->state) {
 	case SLOT_SPAWNED:
-		set_deadline(slot, slot->unborn ? CHILD_BIRTH_TIMEOUT_MS : CHILD_START_TIMEOUT_MS);
+		set_deadline(slot, slot->unborn ? CHILD_BIRTH_TIMEOUT_MS : start_ms(slot));
 		break;
 	case SLOT_DRAINING:
 		set_deadline(slot, drain_ms(slot));

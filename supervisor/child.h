@@ -30,6 +30,8 @@ struct child_kind {
 	bool (*was_useful)(const struct slot *slot);
 	/* The process is gone, and so is its control socket; or it was never there, because spawn failed. */
 	void (*on_gone)(struct slot *slot);
+	int64_t start_ms;       /* from fork to READY; 0: CHILD_START_TIMEOUT_MS */
+	int64_t drain_ms;       /* how long it may drain at most; 0: --stop-timeout */
 	int64_t extra_drain_ms; /* how much longer than others it may drain */
 	/* How long it may drain at least while cortexd goes on; or NULL. */
 	int64_t (*unhurried_drain_ms)(const struct slot *slot);

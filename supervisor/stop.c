@@ -63,6 +63,7 @@ hurry_all(struct supervisor *supervisor, bool kill)
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->templates, in_api)
 			child_hurry(slot, kill);
 	child_hurry(&supervisor->activator, kill);
+	child_hurry(&supervisor->monitor, kill);
 }
 
 static void
@@ -147,7 +148,7 @@ stop_request(struct supervisor *supervisor, const char *reason)
 }
 
 bool
-stop_is_complete(struct supervisor *supervisor)
+stop_all_others_are_gone(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		if (!TAILQ_EMPTY(&supervisor->apis[i]->slots) || !TAILQ_EMPTY(&supervisor->apis[i]->templates))
@@ -161,6 +162,12 @@ stop_is_complete(struct supervisor *supervisor)
 		return false;
 	}
 	return !supply_is_busy(&supervisor->supply) && supervisor->upgrade.step != UPGRADE_CANCELED;
+}
+
+bool
+stop_is_complete(struct supervisor *supervisor)
+{
+	return stop_all_others_are_gone(supervisor) && supervisor->monitor.state == SLOT_EMPTY;
 }
 
 /* Are there children but for these? Kill them. */

@@ -4,7 +4,7 @@
  * The first SIGTERM or SIGINT drains all replicas. What is left after the stop timeout gets SIGTERM, and SIGKILL
  * CHILD_EXIT_GRACE_MS later (the deadlines of the slots see to that); each further signal takes the next of these
  * steps at once, but not within a second of the one before: timeout(1) sends each signal twice. The level only rises. The
- * stop is complete when every slot is empty and no job runs.
+ * stop is complete when every slot is empty and no job runs; the monitor, which shows it all, ends last.
  */
 #ifndef SUPERVISOR_STOP_H
 #define SUPERVISOR_STOP_H
@@ -20,7 +20,8 @@ void stop_request(struct supervisor *supervisor, const char *reason);
 /* Another cortexd has taken over (upgrade.h): drain, and let the clients go there. */
 void stop_replaced(struct supervisor *supervisor);
 
-/* Called by the comparison once a stop was requested: is all of it over? */
+/* Called by the comparison once a stop was requested: is all of it over, but for the monitor? And that, too? */
+bool stop_all_others_are_gone(struct supervisor *supervisor);
 bool stop_is_complete(struct supervisor *supervisor);
 
 /* After the loop: kill and reap children that are nobody's, such as daemons that a predictor started; all but these: 0, or a cortexd

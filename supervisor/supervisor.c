@@ -146,6 +146,7 @@ compare_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 
 	if (serving)
 		scale_share(supervisor);
+	monitor_compare(supervisor);
 	compare_activator(&supervisor->activator, serving);
 	for (size_t i = 0; i < supervisor->n_apis; i++)
 		api_compare(supervisor->apis[i], serving);
@@ -170,6 +171,8 @@ supervisor_find_slot(struct supervisor *supervisor, pid_t pid)
 
 	if (supervisor->activator.pid == pid)
 		return &supervisor->activator;
+	if (supervisor->monitor.pid == pid)
+		return &supervisor->monitor;
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api)
 			if (slot->pid == pid)
@@ -364,6 +367,8 @@ make_apis(struct supervisor *supervisor, struct error *err)
 	if (r < 0)
 		return r;
 	activator_init(supervisor);
+	if (monitor_init(supervisor) < 0)
+		return error_set(err, -ENOMEM, "cannot set a timer");
 	supervisor->cgroups = cgroups_start(config);
 	for (size_t i = 0; i < config->n_apis; i++) {
 		struct api *api;
@@ -376,6 +381,7 @@ make_apis(struct supervisor *supervisor, struct error *err)
 		api->routed = true;
 		supervisor_add_api(supervisor, api);
 	}
+	supervisor_compare_soon(supervisor); /* the monitor is there from the beginning */
 	return 0;
 }
 
@@ -488,6 +494,8 @@ start(struct supervisor *supervisor, struct error *err)
 	if (r == 0)
 		r = find_program(supervisor->program, "cortexd-activator", &supervisor->activator_program, err);
 	if (r == 0)
+		r = find_program(supervisor->program, "cortexd-monitor", &supervisor->monitor_program, err);
+	if (r == 0)
 		r = find_program(supervisor->program, "cortexd-fetch", &supervisor->fetch_program, err);
 	if (r == 0 && !becomes)
 		r = bind_and_become(supervisor, err);
@@ -516,6 +524,8 @@ done(struct supervisor *supervisor)
 		evtimer_del(&supervisor->introduce_event);
 		board_done(&supervisor->board);
 	}
+	monitor_done(supervisor);
+	admin_done(&supervisor->admin);
 	cgroups_free(supervisor->cgroups);
 	supply_done(supervisor);
 	inherited_done(&supervisor->inherited);
@@ -534,6 +544,7 @@ done(struct supervisor *supervisor)
 	free(supervisor->program);
 	program_done(&supervisor->replica_program);
 	program_done(&supervisor->activator_program);
+	program_done(&supervisor->monitor_program);
 	program_done(&supervisor->fetch_program);
 	config_unref(supervisor->config);
 }
@@ -555,6 +566,7 @@ supervisor_run(struct config *config, const struct supervisor_options *options)
 	int exit_code;
 
 	takeover_init(&supervisor.takeover);
+	admin_init(&supervisor.admin);
 	if (start(&supervisor, &err) < 0) {
 		log_error("%s", err.text);
 		supervisor.exit_code = 1;

@@ -6,7 +6,7 @@
  * in the loop blocks, and nothing that a child does ends the supervisor: its one exit is the end of a stop (stop.h).
  *
  * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
- * replica.c, template.c and activator.c the kinds of children, reload.c the way to another config, upgrade.c and takeover.c the way
+ * replica.c, template.c, activator.c and monitor.c the kinds of children, reload.c the way to another config, upgrade.c and takeover.c the way
  * to another build, stop.c the way out, report.c what the service manager hears.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
@@ -15,10 +15,12 @@
 #include <event2/event_struct.h>
 
 #include "common/config.h"
+#include "supervisor/admin.h"
 #include "supervisor/api.h"
 #include "supervisor/board.h"
 #include "supervisor/inherited.h"
 #include "supervisor/listeners.h"
+#include "supervisor/monitor.h"
 #include "supervisor/reload.h"
 #include "supervisor/report.h"
 #include "supervisor/scale.h"
@@ -63,10 +65,14 @@ struct supervisor {
 	char *program;  /* what we were started from */
 	struct program replica_program;
 	struct program activator_program;
+	struct program monitor_program;
 	struct program fetch_program;
 	struct board board;
 	struct cgroups *cgroups; /* for replicas; NULL: there are none */
 	struct slot activator;
+	struct slot monitor;
+	struct monitor_watch monitor_watch;
+	struct admin admin;
 	bool apis_untold; /* it does not know the last changes */
 	bool listeners_untold;
 	struct inherited inherited; /* until the listeners have them */

@@ -324,8 +324,17 @@ class Cortexd:
 
     def wait_ready(self, count):
         pids = self.wait_replicas(count)
-        self.base_descriptors = descriptors(self.pid)
+        self.note_descriptors()
         return pids
+
+    def monitor(self):
+        """The pid of the monitor that is ready; None: there is none."""
+        return next((pid for pid in self.children() if process_title(pid) == "cortexd: monitor (ready)"), None)
+
+    def note_descriptors(self):
+        """All is ready: so many descriptors the supervisor is to have when the test is over."""
+        wait_until(self.monitor, "the monitor is ready")
+        self.base_descriptors = descriptors(self.pid)
 
     def log(self):
         return self.log_path.read_text(errors="replace")

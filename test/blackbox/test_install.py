@@ -26,6 +26,7 @@ def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
         "bin/cortexd",
         "libexec/cortexd/cortexd-activator",
         "libexec/cortexd/cortexd-fetch",
+        "libexec/cortexd/cortexd-monitor",
         "libexec/cortexd/cortexd-replica",
         *(f"share/cortexd/packages/{path.name}" for path in sorted((ROOT / "packages").glob("*.*"))),
         "share/cortexd/scripts/preinstall",

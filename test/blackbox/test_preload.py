@@ -379,7 +379,15 @@ def test_after_many_reloads_nobody_is_left(reloading):
 
     def is_alone():
         kinds = sorted(title.split("/")[0].split(" (")[0] for title in p.cortexd.family().values())
-        return kinds == ["cortexd: activator", "cortexd: keeper a", "cortexd: keeper a", "cortexd: replica a", "cortexd: replica a", "cortexd: template a"]
+        return kinds == [
+            "cortexd: activator",
+            "cortexd: keeper a",
+            "cortexd: keeper a",
+            "cortexd: monitor",
+            "cortexd: replica a",
+            "cortexd: replica a",
+            "cortexd: template a",
+        ]
 
     wait_until(is_alone, "one generation")
     open_files = descriptors(p.cortexd.pid)

@@ -67,7 +67,7 @@ def test_ps_tells_who_is_who(start):
     cortexd = start(PID, replicas=3)
     titles = sorted(process_title(pid) for pid in cortexd.children())
     keepers = [f"cortexd: keeper a/{i}" for i in range(3)]
-    assert titles == ["cortexd: activator (ready)", *keepers, *(f"cortexd: replica a/{i} (ready)" for i in range(3))]
+    assert titles == ["cortexd: activator (ready)", *keepers, "cortexd: monitor (ready)", *(f"cortexd: replica a/{i} (ready)" for i in range(3))]
     assert all(process_parent(pid) == cortexd.pid for pid in cortexd.replicas())
     assert os.path.basename(process_title(cortexd.pid)).startswith("cortexd")
 
@@ -375,7 +375,7 @@ def test_the_stop_timeout_is_kept(start):
 
 def test_a_killed_supervisor_leaves_no_orphans(start):
     cortexd = start(GATE, replicas=3)
-    assert len(cortexd.family()) == 7  # three replicas, their keepers, the activator
+    assert len(cortexd.family()) == 8  # three replicas, their keepers, the activator, the monitor
     cortexd.kill()
     wait_until(lambda: not cortexd.family(), "the replicas end by themselves")
 

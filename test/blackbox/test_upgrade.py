@@ -105,7 +105,7 @@ class Upgradable:
         """Until the old one is gone. The new one is cortexd from now on."""
         wait_until(lambda: meanwhile() or process_state(old) in (None, "Z"), "the old supervisor ends")
         self.cortexd.inner = new
-        self.cortexd.base_descriptors = descriptors(new)
+        self.cortexd.note_descriptors()
 
     def upgrade(self, meanwhile=lambda: None):
         """The whole way; the pids of the two supervisors."""

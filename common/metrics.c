@@ -1,0 +1,481 @@
+/*
+ * metrics - see metrics.h.
+ */
+#include "common/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/scoreboard.h"
+
+#define READ_TRIES 1000
+
+_Static_assert(sizeof(struct metrics_area) % 4096 == 0 && sizeof(struct metrics_api) % 4096 == 0, "whole pages");
+_Static_assert(METRICS_PER_OCTAVE == 1 << 6, "bucket_of shifts by it");
+
+/* ---- where they are ---- */
+
+#define ROUND_UP(n) (((n) + 4095) / 4096 * 4096)
+#define APIS_BEGIN  ROUND_UP(sizeof(struct scoreboard))
+
+static off_t
+api_offset(uint32_t api)
+{
+	return (off_t)(APIS_BEGIN + api * sizeof(struct metrics_api));
+}
+
+static off_t
+place_offset(uint32_t place)
+{
+	return api_offset(SCOREBOARD_APIS_MAX) + (off_t)(place * sizeof(struct metrics_area));
+}
+
+size_t
+metrics_end(void)
+{
+	return (size_t)place_offset(SCOREBOARD_SLOTS_MAX);
+}
+
+static int
+map(int fd, size_t size, off_t offset, int protection, void *ret_mapping)
+{
+	void *mapping = mmap(NULL, size, protection, MAP_SHARED, fd, offset);
+
+	if (mapping == MAP_FAILED)
+		return -errno;
+	*(void **)ret_mapping = mapping;
+	return 0;
+}
+
+int
+metrics_map_place(int fd, uint32_t place, struct metrics_area **ret_area)
+{
+	return map(fd, sizeof(**ret_area), place_offset(place), PROT_READ | PROT_WRITE, ret_area);
+}
+
+int
+metrics_map_api(int fd, uint32_t api, struct metrics_api **ret_api)
+{
+	return map(fd, sizeof(**ret_api), api_offset(api), PROT_READ | PROT_WRITE, ret_api);
+}
+
+void
+metrics_unmap_place(struct metrics_area *area)
+{
+	if (area)
+		munmap(area, sizeof(*area));
+}
+
+void
+metrics_unmap_api(struct metrics_api *api)
+{
+	if (api)
+		munmap(api, sizeof(*api));
+}
+
+static int
+clear(int fd, off_t offset, size_t size)
+{
+	return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)size) < 0 ? -errno : 0;
+}
+
+int
+metrics_clear_api(int fd, uint32_t api)
+{
+	return clear(fd, api_offset(api), sizeof(struct metrics_api));
+}
+
+/* ---- histograms ---- */
+
+/* Below 128 units a bucket is a unit; above, the highest bit says which octave, and the six below it which bucket of that. */
+static unsigned
+bucket_of(int64_t duration_ns)
+{
+	uint64_t units = (uint64_t)MAX(duration_ns, 0) / METRICS_UNIT_NS;
+	unsigned shift;
+
+	if (units < 2 * METRICS_PER_OCTAVE)
+		return (unsigned)units;
+	shift = 63 - (unsigned)__builtin_clzll(units) - 6;
+	return MIN(shift * METRICS_PER_OCTAVE + (unsigned)(units >> shift), METRICS_BUCKETS - 1);
+}
+
+uint64_t
+metrics_bucket_ns(unsigned bucket)
+{
+	unsigned octave = bucket / METRICS_PER_OCTAVE;
+
+	if (octave < 2)
+		return (uint64_t)bucket * METRICS_UNIT_NS;
+	return ((uint64_t)(bucket % METRICS_PER_OCTAVE + METRICS_PER_OCTAVE) << (octave - 1)) * METRICS_UNIT_NS;
+}
+
+uint64_t
+metrics_count(const uint64_t buckets[METRICS_BUCKETS])
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
+		sum += buckets[i];
+	return sum;
+}
+
+double
+metrics_quantile_ns(const uint64_t buckets[METRICS_BUCKETS], double share)
+{
+	double rank = share * (double)metrics_count(buckets), below = 0;
+
+	for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
+		double n = (double)buckets[i], begin = (double)metrics_bucket_ns(i);
+
+		if (n > 0 && below + n >= rank)
+			return begin + ((double)metrics_bucket_ns(i + 1) - begin) * MAX(rank - below, 0) / n;
+		below += n;
+	}
+	return 0;
+}
+
+uint64_t
+metrics_count_below(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < METRICS_BUCKETS && metrics_bucket_ns(i + 1) <= limit_ns; i++)
+		sum += buckets[i];
+	return sum;
+}
+
+/* ---- the writer ---- */
+
+static uint64_t
+load(const _Atomic(uint64_t) *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void
+store(_Atomic(uint64_t) *counter, uint64_t value)
+{
+	atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+void
+metrics_begin(struct metrics_area *area)
+{
+	area->commit.n = 0;
+	area->commit.has_value = false;
+}
+
+static void
+will_be(struct metrics_area *area, const _Atomic(uint64_t) *counter, uint64_t value)
+{
+	struct metrics_commit *commit = &area->commit;
+
+	ASSERT(commit->n < METRICS_COMMITS_MAX);
+	commit->counts[commit->n].offset = (uint32_t)(counter - area->counters);
+	commit->counts[commit->n++].value = value;
+}
+
+void
+metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n)
+{
+	will_be(area, &area->counters[metric], load(&area->counters[metric]) + n);
+}
+
+void
+metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns)
+{
+	unsigned bucket = bucket_of(duration_ns);
+	_Atomic(uint64_t) *counter = &area->buckets[histogram][bucket];
+	uint32_t octave = 1u << (bucket / METRICS_PER_OCTAVE);
+	uint32_t octaves = atomic_load_explicit(&area->octaves[histogram], memory_order_relaxed);
+
+	if (!(octaves & octave)) /* before there is something: who reads looks at no other */
+		atomic_store_explicit(&area->octaves[histogram], octaves | octave, memory_order_relaxed);
+	will_be(area, counter, load(counter) + 1);
+	metrics_will_add(area, (enum metric)(METRIC_QUEUE_NS + histogram), (uint64_t)MAX(duration_ns, 0));
+}
+
+void
+metrics_will_class(struct metrics_area *area, int class)
+{
+	if (class < 0)
+		metrics_will_add(area, METRIC_OTHER_CLASS, 1);
+	else
+		will_be(area, &area->classes[class], load(&area->classes[class]) + 1);
+}
+
+void
+metrics_will_value(struct metrics_area *area, double value)
+{
+	uint32_t current = atomic_load_explicit(&area->values_current, memory_order_relaxed);
+	const struct metrics_values *old = &area->values[current & 1];
+	struct metrics_values *new = &area->values[~current & 1];
+
+	new->min = old->n > 0 ? MIN(old->min, value) : value;
+	new->max = old->n > 0 ? MAX(old->max, value) : value;
+	new->sum = (old->n > 0 ? old->sum : 0) + value;
+	new->n = old->n + 1;
+	area->commit.has_value = true;
+	area->commit.current = current + 1;
+}
+
+void
+metrics_prepare(struct metrics_area *area, uint32_t connection)
+{
+	atomic_store_explicit(&area->commit.owner, connection, memory_order_release);
+}
+
+void
+metrics_commit(struct metrics_area *area)
+{
+	struct metrics_commit *commit = &area->commit;
+	_Atomic(uint64_t) *all = area->counters;
+
+	if (atomic_load_explicit(&commit->owner, memory_order_acquire) == 0)
+		return;
+	for (uint32_t i = 0; i < MIN(commit->n, METRICS_COMMITS_MAX); i++) {
+		uint32_t offset = commit->counts[i].offset;
+
+		if (offset < METRICS_COUNTERS ||
+		    (offset >= METRICS_BUCKETS_OFFSET &&
+			offset - METRICS_BUCKETS_OFFSET < METRICS_N_HISTOGRAMS * METRICS_BUCKETS))
+			store(all + offset, commit->counts[i].value);
+	}
+	if (commit->has_value)
+		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
+	metrics_cancel(area);
+}
+
+void
+metrics_cancel(struct metrics_area *area)
+{
+	atomic_store_explicit(&area->commit.owner, 0, memory_order_release);
+}
+
+/* ---- classes ---- */
+
+/* An entry is named in a microsecond, by somebody who may have died: then it is passed over. */
+static enum metrics_class_state
+await_name(const struct metrics_class *class)
+{
+	uint32_t state = atomic_load_explicit(&class->state, memory_order_acquire);
+
+	for (int i = 0; state == METRICS_CLASS_CLAIMED && i < 100; i++) {
+		sched_yield();
+		state = atomic_load_explicit(&class->state, memory_order_acquire);
+	}
+	return (enum metrics_class_state)state;
+}
+
+int
+metrics_find_class(struct metrics_api *api, const char *name)
+{
+	for (int i = 0; i < METRICS_CLASSES; i++) {
+		struct metrics_class *class = &api->classes[i];
+		uint32_t free = METRICS_CLASS_FREE;
+
+		if (atomic_compare_exchange_strong(&class->state, &free, METRICS_CLASS_CLAIMED)) {
+			snprintf(class->name, sizeof(class->name), "%s", name);
+			atomic_store_explicit(&class->state, METRICS_CLASS_SHOWN, memory_order_release);
+			return i;
+		}
+		if (await_name(class) == METRICS_CLASS_SHOWN && !strncmp(class->name, name, sizeof(class->name) - 1))
+			return i;
+	}
+	return -1;
+}
+
+/* ---- sums ---- */
+
+static void
+merge_values(struct metrics_values *sum, const struct metrics_values *more)
+{
+	if (more->n == 0)
+		return;
+	sum->min = sum->n > 0 ? MIN(sum->min, more->min) : more->min;
+	sum->max = sum->n > 0 ? MAX(sum->max, more->max) : more->max;
+	sum->sum = (sum->n > 0 ? sum->sum : 0) + more->sum;
+	sum->n += more->n;
+}
+
+/* While the writer writes the other one; unless it comes round to this one meanwhile. */
+static struct metrics_values
+read_values(const struct metrics_area *area)
+{
+	struct metrics_values values;
+	uint32_t current, after = atomic_load_explicit(&area->values_current, memory_order_acquire);
+
+	do {
+		current = after;
+		values = area->values[current & 1];
+		atomic_thread_fence(memory_order_acquire);
+		after = atomic_load_explicit(&area->values_current, memory_order_relaxed);
+	} while (after != current);
+	return values;
+}
+
+int
+metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number)
+{
+	struct metrics_area *gone = &api->gone;
+	uint32_t next = atomic_load_explicit(&gone->values_current, memory_order_relaxed) + 1;
+	struct metrics_values values = read_values(place);
+	int r;
+
+	atomic_fetch_add(&api->folds, 1);
+	for (size_t i = 0; i < METRIC_N; i++)
+		store(&gone->counters[i], load(&gone->counters[i]) + load(&place->counters[i]));
+	for (size_t i = 0; i < METRICS_CLASSES; i++)
+		store(&gone->classes[i], load(&gone->classes[i]) + load(&place->classes[i]));
+	merge_values(&values, &gone->values[~next & 1]);
+	gone->values[next & 1] = values;
+	atomic_store_explicit(&gone->values_current, next, memory_order_release);
+	for (size_t h = 0; h < METRICS_N_HISTOGRAMS; h++) {
+		uint32_t octaves = atomic_load_explicit(&place->octaves[h], memory_order_relaxed);
+
+		atomic_fetch_or(&gone->octaves[h], octaves);
+		for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+			if (!(octaves & 1u << (i / METRICS_PER_OCTAVE))) {
+				i += METRICS_PER_OCTAVE - 1;
+				continue;
+			}
+			store(&gone->buckets[h][i], load(&gone->buckets[h][i]) + load(&place->buckets[h][i]));
+		}
+	}
+	r = clear(fd, place_offset(number), sizeof(*place));
+	if (r < 0)
+		memset(place, 0, sizeof(*place));
+	atomic_fetch_add(&api->folds, 1);
+	return r;
+}
+
+/* ---- the reader ---- */
+
+struct metrics_reader {
+	const struct scoreboard *scoreboard;
+	const char *mapping; /* all of it; what was never written to is not looked at, so it takes no memory */
+	bool class_known[METRICS_CLASSES];
+	unsigned class_number[METRICS_CLASSES]; /* where the entries of an api's table are in the sum */
+};
+
+int
+metrics_reader_new(int fd, struct metrics_reader **ret_reader)
+{
+	void *mapping = NULL;
+	int r = map(fd, metrics_end(), 0, PROT_READ, &mapping);
+
+	if (r < 0)
+		return r;
+	*ret_reader = xcalloc(1, sizeof(**ret_reader));
+	(*ret_reader)->scoreboard = mapping;
+	(*ret_reader)->mapping = mapping;
+	return 0;
+}
+
+void
+metrics_reader_free(struct metrics_reader *reader)
+{
+	if (!reader)
+		return;
+	munmap((void *)(uintptr_t)reader->mapping, metrics_end());
+	free(reader);
+}
+
+const struct scoreboard *
+metrics_reader_scoreboard(const struct metrics_reader *reader)
+{
+	return reader->scoreboard;
+}
+
+/* The names of the table, each once. */
+static void
+read_classes(struct metrics_reader *reader, const struct metrics_api *api, struct metrics_sum *sum)
+{
+	for (size_t i = 0; i < METRICS_CLASSES; i++) {
+		const struct metrics_class *class = &api->classes[i];
+		char name[METRICS_CLASS_MAX + 1];
+		size_t at = 0;
+
+		reader->class_known[i] = atomic_load_explicit(&class->state, memory_order_acquire) ==
+		    METRICS_CLASS_SHOWN;
+		if (!reader->class_known[i])
+			continue;
+		memcpy(name, class->name, sizeof(name));
+		name[METRICS_CLASS_MAX] = '\0';
+		while (at < sum->n_classes && strcmp(sum->classes[at].name, name) != 0)
+			at++;
+		if (at == sum->n_classes) {
+			memcpy(sum->classes[at].name, name, sizeof(name));
+			sum->n_classes++;
+		}
+		reader->class_number[i] = (unsigned)at;
+	}
+}
+
+static void
+add_area(const struct metrics_reader *reader, const struct metrics_area *area, struct metrics_sum *sum)
+{
+	const struct metrics_values values = read_values(area);
+
+	for (size_t i = 0; i < METRIC_N; i++)
+		sum->counters[i] += load(&area->counters[i]);
+	for (size_t i = 0; i < METRICS_CLASSES; i++)
+		if (reader->class_known[i])
+			sum->classes[reader->class_number[i]].n += load(&area->classes[i]);
+	merge_values(&sum->values, &values);
+	for (size_t h = 0; h < METRICS_N_HISTOGRAMS; h++) {
+		uint32_t octaves = atomic_load_explicit(&area->octaves[h], memory_order_relaxed);
+
+		for (size_t octave = 0; octave < METRICS_OCTAVES; octave++) {
+			size_t first = octave * METRICS_PER_OCTAVE;
+
+			for (size_t i = first; octaves >> octave & 1 && i < first + METRICS_PER_OCTAVE; i++)
+				sum->buckets[h][i] += load(&area->buckets[h][i]);
+		}
+	}
+}
+
+static void
+read_once(struct metrics_reader *reader, uint32_t number, const struct metrics_api *api, struct metrics_sum *sum)
+{
+	const struct scoreboard *scoreboard = reader->scoreboard;
+	uint32_t first = scoreboard->apis[number].first_slot;
+	uint32_t n = atomic_load(&scoreboard->apis[number].n_used);
+
+	memset(sum, 0, sizeof(*sum));
+	read_classes(reader, api, sum);
+	add_area(reader, &api->gone, sum);
+	add_area(reader, &api->held, sum);
+	for (uint32_t i = first; i < SCOREBOARD_SLOTS_MAX && i - first < n; i++)
+		if (atomic_load(&scoreboard->slots[i].counts))
+			add_area(reader, (const void *)(reader->mapping + place_offset(i)), sum);
+}
+
+int
+metrics_read(struct metrics_reader *reader, uint32_t number, struct metrics_sum *ret_sum)
+{
+	const struct metrics_api *api;
+
+	if (number >= SCOREBOARD_APIS_MAX)
+		return -ENOENT;
+	api = (const void *)(reader->mapping + api_offset(number));
+	for (int i = 0; i < READ_TRIES; i++) {
+		uint32_t before = atomic_load(&api->folds);
+
+		if (before & 1) {
+			sched_yield();
+			continue;
+		}
+		read_once(reader, number, api, ret_sum);
+		atomic_thread_fence(memory_order_seq_cst);
+		if (atomic_load(&api->folds) == before)
+			return 0;
+	}
+	return -EAGAIN;
+}

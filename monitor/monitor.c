@@ -1,0 +1,157 @@
+/*
+ * monitor - see monitor.h.
+ */
+#include "monitor/monitor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+
+#define RECORDS_PER_TURN 16
+
+/* ---- the supervisor ---- */
+
+static void
+take_record(struct monitor *monitor, const struct record *record)
+{
+	switch (record->kind) {
+	case RECORD_PING:
+		if (record_send(MONITOR_FD_CONTROL, RECORD_PONG, NULL) < 0)
+			log_debug("the supervisor cannot be answered");
+		break;
+	case RECORD_REPLACED:
+		doors_close(monitor);
+		break;
+	case RECORD_DRAIN:
+		monitor->ended = true;
+		break;
+	default:
+		log_debug("a record of kind %d has no meaning here", (int)record->kind);
+		if (record->fd >= 0)
+			close(record->fd);
+	}
+}
+
+static void
+on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct monitor *monitor = arg;
+	struct record record;
+	int r = 1;
+
+	for (int i = 0; i < RECORDS_PER_TURN && r == 1 && !monitor->ended; i++) {
+		r = record_receive(MONITOR_FD_CONTROL, &record);
+		if (r == 1)
+			take_record(monitor, &record);
+	}
+	if (r == 1 || r == -EAGAIN)
+		return;
+	if (r < 0)
+		log_error("bad record on the control socket");
+	monitor->ended = true; /* or the supervisor is gone */
+}
+
+/* ---- signals ---- */
+
+/* From the supervisor, or because it is dead: the end. Anybody else may have signalled all processes that there are: the supervisor says when
+ * there is nothing more to see. */
+static void
+on_sigterm_cb(evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct monitor *monitor = arg;
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (getppid() != monitor->parent || (pid_t)info.ssi_pid == monitor->parent)
+		monitor->ended = true;
+	else
+		log_info("SIGTERM from process %d: waiting for the supervisor's word", (int)info.ssi_pid);
+}
+
+static int
+watch_sigterm(struct monitor *monitor)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	event_assign(&monitor->sigterm, monitor->base, fd, EV_READ | EV_PERSIST, on_sigterm_cb, monitor);
+	if (event_add(&monitor->sigterm, NULL) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* ---- life ---- */
+
+static int
+read_start(struct monitor *monitor, struct error *err)
+{
+	char *json = NULL;
+	size_t length;
+	int fd = MONITOR_FD_START, r;
+
+	r = fd_read_all(fd, MONITOR_START_MAX, &json, &length);
+	if (r < 0)
+		return error_set(err, r, "start record: %s", strerror(-r));
+	fd_close(&fd);
+	r = monitor_start_decode(json, length, &monitor->start, err);
+	free(json);
+	return r;
+}
+
+static void
+libevent_log_cb(int severity, const char *text)
+{
+	if (severity >= EVENT_LOG_WARN)
+		log_warning("libevent: %s", text);
+}
+
+int
+monitor_init(struct monitor *monitor, struct error *err)
+{
+	int r;
+
+	memset(monitor, 0, sizeof(*monitor));
+	monitor->parent = getppid();
+	r = read_start(monitor, err);
+	if (r < 0)
+		return r;
+	log_set_format(monitor->start.log_format);
+	log_set_level(monitor->start.log_level);
+	event_set_log_callback(libevent_log_cb);
+	monitor->base = event_base_new();
+	if (!monitor->base)
+		return error_set(err, -ENOMEM, "libevent cannot make an event base");
+	r = doors_open(monitor, err);
+	if (r < 0)
+		return r;
+	r = watch_sigterm(monitor);
+	if (r < 0)
+		return error_set(err, r, "cannot watch for SIGTERM: %s", strerror(-r));
+	event_assign(
+	    &monitor->control, monitor->base, MONITOR_FD_CONTROL, EV_READ | EV_PERSIST, on_control_cb, monitor);
+	return event_add(&monitor->control, NULL) < 0 ? error_set(err, -ENOMEM, "cannot watch the control socket") : 0;
+}
+
+void
+monitor_run(struct monitor *monitor)
+{
+	while (!monitor->ended) {
+		if (event_base_loop(monitor->base, EVLOOP_ONCE) < 0) {
+			log_error("epoll_wait: %s", strerror(errno));
+			_exit(1);
+		}
+		doors_reap(monitor);
+	}
+}
