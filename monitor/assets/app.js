@@ -44,7 +44,8 @@ function selectedKey() {
 function take(next) {
 	status = next;
 	history.add(status, keyOf);
-	draw();
+	if (!document.hidden)
+		draw();
 }
 
 function draw() {
@@ -178,6 +179,7 @@ function selectFromAddress() {
 onUnauthorized(askForToken);
 window.theme.onChange(showTheme);
 window.addEventListener("hashchange", selectFromAddress);
+document.addEventListener("visibilitychange", draw);
 byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
 byId("theme").addEventListener("click", () => window.theme.toggle());
 byId("reload").addEventListener("click", reload);

@@ -101,7 +101,7 @@ const DECISION_COLUMNS = [
 ];
 
 const LATENCY_COLUMNS = [
-	{ title: "", text: (row) => row.name },
+	{ title: "Part", text: (row) => row.name },
 	{ title: "mean", class: "n", text: (row) => latency(row, "mean") },
 	{ title: "p50", class: "n", text: (row) => latency(row, "p50") },
 	{ title: "p90", class: "n", text: (row) => latency(row, "p90") },
