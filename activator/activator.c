@@ -69,7 +69,7 @@ activator_log_answer(struct activator *activator, const struct api *api, int sta
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
-	log_prediction(status, api->config.endpoint, clock_ns() - arrival_ns);
+	log_prediction(api->config.name, status, api->config.endpoint, clock_ns() - arrival_ns);
 	if (activator->flush_armed)
 		return;
 	activator->flush_armed = true;
@@ -475,6 +475,8 @@ activator_init(struct activator *activator, struct error *err)
 		return r;
 	log_set_format(activator->start.log_format);
 	log_set_level(activator->start.log_level);
+	log_set_access(activator->start.log_access);
+	log_set_framed(activator->start.log_framed);
 	r = scoreboard_map(scoreboard_fd, &activator->scoreboard);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));

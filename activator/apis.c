@@ -167,6 +167,7 @@ apis_receive(struct activator *activator, int fd)
 	}
 	log_set_format(start.log_format);
 	log_set_level(start.log_level);
+	log_set_access(start.log_access);
 	apis_apply(activator, &start);
 	activator_start_done(&start);
 }

@@ -55,6 +55,9 @@ struct server_config {
 	char *user;      /* to become once the sockets are bound; NULL: none */
 	enum log_format log_format;
 	enum log_level log_level;
+	enum log_access log_access;
+	int log_files; /* of each log; 0: none are written */
+	int64_t log_file_bytes;
 	struct capacity_config capacity;
 	struct packages_config packages;
 };

@@ -77,6 +77,8 @@ struct start_record {
 	int64_t recycle_mem_bytes;  /* or when its resident memory is above this; 0: never */
 	enum log_format log_format;
 	enum log_level log_level;
+	enum log_access log_access;
+	bool log_framed; /* standard output and error lead to the monitor */
 };
 
 /* The JSON text; the caller frees it. */

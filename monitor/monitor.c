@@ -15,6 +15,8 @@
 #include "common/log.h"
 
 #define RECORDS_PER_TURN 16
+#define ALONE_MAX_S      60
+#define EVENTS_MS        900 /* between two for the same follower; others may ask more often */
 
 /* ---- seeing ---- */
 
@@ -87,7 +89,7 @@ take_status(struct monitor *monitor, int fd)
 	/* Those who come to wait meanwhile have their turn with the next one. */
 	for (unsigned n = r < 0 ? 0 : monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
 		request_answer(monitor, take_waiting(monitor));
-	if (r == 0)
+	if (r == 0 && clock_ms() - monitor->events_ms >= EVENTS_MS)
 		events_send(monitor);
 }
 
@@ -96,7 +98,7 @@ static void
 tick_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct monitor *monitor = arg;
-	bool wanted = monitor->n_waiting > 0 || events_are_followed(monitor);
+	bool wanted = monitor->n_waiting > 0 || monitor->n_followers > 0;
 
 	if (monitor->asked && clock_ms() - monitor->asked_ms >= VIEW_PATIENCE_MS) {
 		monitor->asked = false;
@@ -112,6 +114,16 @@ tick_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 
 /* ---- the supervisor ---- */
 
+/* Those who write still finish what they have. One that was started by a predictor and stays behind is not waited for. */
+static void
+be_alone(struct monitor *monitor)
+{
+	if (!monitor->alone)
+		alarm(ALONE_MAX_S);
+	monitor->alone = true;
+	doors_close(monitor);
+}
+
 static void
 take_record(struct monitor *monitor, const struct record *record)
 {
@@ -125,6 +137,9 @@ take_record(struct monitor *monitor, const struct record *record)
 		break;
 	case RECORD_DONE:
 		action_done(monitor, record);
+		break;
+	case RECORD_SOURCE:
+		sources_add(&monitor->sources, record);
 		break;
 	case RECORD_REPLACED:
 		doors_close(monitor);
@@ -155,7 +170,8 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		return;
 	if (r < 0)
 		log_error("bad record on the control socket");
-	monitor->ended = true; /* or the supervisor is gone */
+	event_del(&monitor->control);
+	be_alone(monitor);
 }
 
 /* ---- signals ---- */
@@ -171,7 +187,7 @@ on_sigterm_cb(evutil_socket_t fd, UNUSED short what, void *arg)
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (getppid() != monitor->parent || (pid_t)info.ssi_pid == monitor->parent)
-		monitor->ended = true;
+		be_alone(monitor);
 	else
 		log_info("SIGTERM from process %d: waiting for the supervisor's word", (int)info.ssi_pid);
 }
@@ -211,6 +227,25 @@ read_start(struct monitor *monitor, struct error *err)
 	return r;
 }
 
+static int
+begin_logs(struct monitor *monitor, struct error *err)
+{
+	int fd = MONITOR_FD_SCOREBOARD, r = scoreboard_map(fd, &monitor->scoreboard);
+	struct sources_config config = {
+	    .base = monitor->base,
+	    .state_dir = monitor->start.state_dir,
+	    .format = monitor->start.log_format,
+	    .n_files = monitor->start.log_files,
+	    .file_bytes = monitor->start.log_file_bytes,
+	    .on_written = logs_written,
+	};
+
+	if (r < 0)
+		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
+	config.n_lost = &monitor->scoreboard->log_lost_lines;
+	return sources_init(&monitor->sources, &config, err);
+}
+
 static void
 libevent_log_cb(int severity, const char *text)
 {
@@ -238,12 +273,14 @@ monitor_init(struct monitor *monitor, struct error *err)
 	TAILQ_INIT(&monitor->waiting);
 	TAILQ_INIT(&monitor->actions);
 	TAILQ_INIT(&monitor->predictions);
-	TAILQ_INIT(&monitor->streams);
-	TAILQ_INIT(&monitor->ended_streams);
+	TAILQ_INIT(&monitor->followers);
+	TAILQ_INIT(&monitor->leavers);
 	r = view_init(&monitor->view, MONITOR_FD_SCOREBOARD);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
-	r = doors_open(monitor, err);
+	r = begin_logs(monitor, err);
+	if (r == 0)
+		r = doors_open(monitor, err);
 	if (r < 0)
 		return r;
 	r = watch_sigterm(monitor);
@@ -263,5 +300,7 @@ monitor_run(struct monitor *monitor)
 			_exit(1);
 		}
 		doors_reap(monitor);
+		monitor->ended = monitor->ended || (monitor->alone && sources_are_gone(&monitor->sources));
 	}
+	sources_done(&monitor->sources);
 }

@@ -243,7 +243,7 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 		    began_ns - arrival_ns, ended_ns - began_ns, ended_ns - arrival_ns};
 		server->counting.prediction = &result;
 		answer_prediction(conn, &result, leaves);
-		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
+		log_prediction(NULL, result.status, server->endpoint, ended_ns - began_ns);
 	}
 	prediction_answer_done(&result);
 	note_duration(server, ended_ns - began_ns);

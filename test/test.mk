@@ -22,7 +22,7 @@ $(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(MON
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
-.PHONY: check check-unit check-blackbox check-conformance check-threads check-packages chaos model unit-tests
+.PHONY: check check-unit check-blackbox check-conformance check-threads check-packages check-browser screenshots chaos model unit-tests
 check: lint check-unit check-blackbox check-conformance fuzz-replay ## what CI runs in each flavour; SANITIZE=address,undefined
 
 unit-tests: $(UNIT_BIN)
@@ -55,6 +55,12 @@ check-packages: all $(TEST_VENV)/ready s3-server ## all packages that are pre-in
 	scripts/preinstall $(ARGS) build/packages
 	CORTEXD_TEST_PACKAGES=build/packages CORTEXD_TEST_KILLS=10 $(BLACKBOX) -m base test/blackbox
 
+check-browser: all $(TEST_VENV)/ready build/environments/onnx/ready ## the dashboard in a real browser (needs chromium); K=reload for those that match
+	$(BLACKBOX) $(if $(K),-k '$(K)') test/browser
+
+screenshots: all $(TEST_VENV)/ready build/environments/onnx/ready ## docs/dashboard-*.png, of a cortexd under load
+	CORTEXD_SCREENSHOTS=docs $(BLACKBOX) -k screenshots test/browser
+
 model: ## the rules of the data plane in all interleavings (needs spin); `test/model/run full` searches everything
 	test/model/run
 
@@ -75,10 +81,11 @@ $(S3_SERVER):
 		go install -trimpath -ldflags '-s -w' github.com/versity/versitygw/cmd/versitygw@$(S3_SERVER_VERSION)
 
 # The tests' own Python packages, made by the interpreter that cortexd embeds.
-$(TEST_VENV)/ready: test/requirements.txt
+$(TEST_VENV)/ready: test/requirements.txt test/browser/requirements.txt
 	rm -rf $(TEST_VENV)
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement test/browser/requirements.txt
 	touch $@
 
 build/environments/%/ready: configs/iris-%/requirements.txt test/models/%_models.py | $(BIN)/cortexd

@@ -1,0 +1,193 @@
+/*
+ * app - the dashboard: one status of the daemon each second, drawn; the api in the address (#api=NAME) in detail.
+ *
+ * Works offline and without anything from elsewhere; draws text only. Other files: admin (requests), history (rates), overview,
+ * details, logs, predict, charts, dom, format, theme.
+ */
+import { followEvents, onUnauthorized, requestJson } from "./admin.js";
+import { repaint } from "./charts.js";
+import { Details } from "./details.js";
+import { byId, fillList, keepInStep, make, makeScroller, setClass, setText, show } from "./dom.js";
+import * as format from "./format.js";
+import { History } from "./history.js";
+import { Logs } from "./logs.js";
+import { Overview } from "./overview.js";
+import { Predict } from "./predict.js";
+
+const history = new History();
+const overview = new Overview();
+const details = new Details();
+const logs = new Logs();
+const predict = new Predict();
+let status = null;
+let reloadAsked = null; // number of the reload whose outcome is to be shown
+
+/* What tells apis apart: the name, and the endpoint too where two have the same name (one replaces the other). */
+function keyOf(api) {
+	const first = status.apis.find((other) => other.name === api.name);
+	return first === api ? api.name : api.name + api.endpoint;
+}
+
+/* The key in the address; with a single api that one. */
+function selectedKey() {
+	const match = /^#api=(.*)$/.exec(location.hash);
+	if (match) {
+		try {
+			return decodeURIComponent(match[1]);
+		} catch {
+			return match[1];
+		}
+	}
+	return status?.apis.length === 1 ? keyOf(status.apis[0]) : null;
+}
+
+function take(next) {
+	status = next;
+	history.add(status, keyOf);
+	if (!document.hidden)
+		draw();
+}
+
+function draw() {
+	if (!status)
+		return;
+	const selected = selectedKey();
+	const rows = status.apis.map((api) => {
+		const key = keyOf(api);
+		return { key, api, selected: key === selected, rates: history.ratesNow(key) };
+	});
+	drawDaemon();
+	drawNotices(rows);
+	overview.update(rows);
+	drawSelected(rows.find((row) => row.selected), selected);
+	drawReload();
+}
+
+function drawSelected(row, key) {
+	show(byId("skip"), Boolean(row));
+	show(byId("nothing-selected"), !row);
+	setText(byId("nothing-selected"), key === null ? "Select an API to see its replicas, times, log and more." : `There is no API "${key}".`);
+	logs.select(row?.key ?? null, row?.api);
+	if (!row)
+		return details.hide();
+	details.update(row, history.of(row.key), status.now);
+	predict.select(row.key, row.api, (status.listeners?.[0]?.url ?? "") + row.api.endpoint);
+}
+
+function drawDaemon() {
+	const host = status.host ?? {};
+	const machine = [format.millicpu(host.cpu_millicpu), host.mem_bytes > 0 && format.bytes(host.mem_bytes), host.gpu > 0 && `${host.gpu} GPU`];
+	const fetched = Object.entries(status.fetches ?? {}).filter(([, { done, failed }]) => done + failed > 0);
+
+	document.title = `${status.deployment ? `${status.deployment} · ` : ""}cortexd`;
+	setText(byId("deployment"), status.deployment ?? "");
+	show(byId("daemon-state"), true);
+	setText(byId("daemon-state"), status.state);
+	setClass(byId("daemon-state"), status.state === "serving" ? "pill good" : "pill busy");
+	fillList(byId("facts"), [
+		["Up", format.seconds(status.uptime_seconds)],
+		["Listens on", (status.listeners ?? []).map(({ text }) => text).join(", ") || format.UNKNOWN],
+		["Connections", format.count(status.connections)],
+		["Machine", machine.filter(Boolean).join(", ")],
+		...fetched.map(([what, { done, failed }]) => [`Fetched ${what}`, failed ? `${done}, ${failed} failed` : String(done), failed ? "warn" : ""]),
+		["Config", status.config ?? format.UNKNOWN],
+		["Version", status.version ?? format.UNKNOWN],
+		["PID", String(status.pid ?? format.UNKNOWN)],
+	]);
+}
+
+/* What needs somebody's attention, whatever api is selected. */
+function drawNotices(rows) {
+	const notices = [];
+	const broken = rows.filter(({ api }) => api.status.startsWith("error") || api.status === "compute unavailable");
+	const lost = status.log?.lost_lines ?? 0;
+
+	if (status.reload?.state === "failed")
+		notices.push(`The last reload failed: ${status.reload.text || "see the log"}`);
+	if (broken.length)
+		notices.push(`${format.plural(broken.length, "API has", "APIs have")} a problem: ${broken.slice(0, 5).map(({ key }) => key).join(", ")}${broken.length > 5 ? " and others" : ""}`);
+	if (lost > 0)
+		notices.push(`${format.plural(lost, "line")} of output ${lost === 1 ? "was" : "were"} lost${status.log.text ? `: ${status.log.text}` : ""}`);
+	keepInStep(byId("notices"), notices, () => make("p", "notice"), setText);
+}
+
+function drawConnection(state, reason) {
+	const pill = byId("connection");
+
+	setText(pill, state === "open" ? "live" : `connection lost: ${reason}; trying again`);
+	setClass(pill, state === "open" ? "pill good" : "pill bad");
+	document.body.classList.toggle("stale", state !== "open");
+}
+
+/* --- reloading ------------------------------------------------------------------------------------------------------ */
+
+function sayReload(text, className = "") {
+	setText(byId("reload-outcome"), text);
+	setClass(byId("reload-outcome"), `outcome ${className}`);
+}
+
+async function reload() {
+	sayReload("asking for a reload …");
+	try {
+		const { number } = await requestJson("reload", { method: "POST", headers: { "X-Cortexd": "1" } });
+		reloadAsked = number;
+		sayReload(`reload ${number} is running …`);
+		drawReload();
+	} catch (error) {
+		sayReload(`no reload: ${error instanceof TypeError ? "cortexd cannot be reached" : error.message}`, "bad");
+	}
+}
+
+function drawReload() {
+	const { number = 0, state, text } = status?.reload ?? {};
+
+	if (reloadAsked === null || number < reloadAsked || state === "running")
+		return;
+	reloadAsked = null;
+	const words = state === "done" ? "done" : "failed";
+	sayReload(`reload ${number} ${words}${text ? `: ${text}` : ""}`, state === "done" ? "good" : "bad");
+}
+
+/* --- the token ------------------------------------------------------------------------------------------------------ */
+
+function askForToken(rejected) {
+	const dialog = byId("token-dialog");
+	const field = byId("token");
+
+	setText(byId("token-error"), rejected ? "That token was not accepted." : "");
+	field.value = "";
+	dialog.showModal();
+	return new Promise((resolve) => {
+		byId("token-form").addEventListener("submit", () => resolve(field.value.trim()), { once: true });
+	});
+}
+
+/* --- what people do ------------------------------------------------------------------------------------------------- */
+
+function showTheme() {
+	byId("theme").setAttribute("aria-pressed", String(window.theme.isDark()));
+	repaint();
+}
+
+/* Who has followed a link to an api wants to read about it: the focus, and what a screen reader says, go there. */
+function selectFromAddress() {
+	draw();
+	if (document.activeElement?.closest("#overview") && !byId("details").hidden)
+		byId("details-title").focus();
+}
+
+onUnauthorized(askForToken);
+window.theme.onChange(showTheme);
+window.addEventListener("hashchange", selectFromAddress);
+document.addEventListener("visibilitychange", draw);
+byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+byId("theme").addEventListener("click", () => window.theme.toggle());
+byId("reload").addEventListener("click", reload);
+byId("skip").addEventListener("click", () => byId("details-title").focus());
+byId("to-overview").addEventListener("click", () => {
+	byId("overview-filter").focus();
+	byId("overview-title").scrollIntoView({ block: "start" });
+});
+document.querySelectorAll(".scroll").forEach(makeScroller);
+showTheme();
+followEvents(take, drawConnection);
