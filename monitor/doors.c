@@ -117,7 +117,7 @@ doors_close(struct monitor *monitor)
 	}
 	monitor->n_listeners = 0;
 	monitor->unix_door.conns.closing = monitor->tcp_door.conns.closing = true;
-	streams_close(monitor); /* who follows shall follow the other one */
+	events_close(monitor); /* who follows shall follow the other one */
 }
 
 void
@@ -125,5 +125,5 @@ doors_reap(struct monitor *monitor)
 {
 	http_conns_reap(&monitor->unix_door.conns);
 	http_conns_reap(&monitor->tcp_door.conns);
-	streams_reap(monitor);
+	events_reap(monitor);
 }

@@ -16,6 +16,7 @@
 
 #define RECORDS_PER_TURN 16
 #define ALONE_MAX_S      60
+#define EVENTS_MS        900 /* between two for the same follower; others may ask more often */
 
 /* ---- seeing ---- */
 
@@ -88,7 +89,7 @@ take_status(struct monitor *monitor, int fd)
 	/* Those who come to wait meanwhile have their turn with the next one. */
 	for (unsigned n = r < 0 ? 0 : monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
 		request_answer(monitor, take_waiting(monitor));
-	if (r == 0)
+	if (r == 0 && clock_ms() - monitor->events_ms >= EVENTS_MS)
 		events_send(monitor);
 }
 
@@ -97,7 +98,7 @@ static void
 tick_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
 	struct monitor *monitor = arg;
-	bool wanted = monitor->n_waiting > 0 || events_are_followed(monitor);
+	bool wanted = monitor->n_waiting > 0 || monitor->n_followers > 0;
 
 	if (monitor->asked && clock_ms() - monitor->asked_ms >= VIEW_PATIENCE_MS) {
 		monitor->asked = false;
@@ -131,14 +132,14 @@ take_record(struct monitor *monitor, const struct record *record)
 		if (record_send(MONITOR_FD_CONTROL, RECORD_PONG, NULL) < 0)
 			log_debug("the supervisor cannot be answered");
 		break;
-	case RECORD_SOURCE:
-		sources_add(&monitor->sources, record);
-		break;
 	case RECORD_STATUS:
 		take_status(monitor, record->fd);
 		break;
 	case RECORD_DONE:
 		action_done(monitor, record);
+		break;
+	case RECORD_SOURCE:
+		sources_add(&monitor->sources, record);
 		break;
 	case RECORD_REPLACED:
 		doors_close(monitor);
@@ -272,8 +273,8 @@ monitor_init(struct monitor *monitor, struct error *err)
 	TAILQ_INIT(&monitor->waiting);
 	TAILQ_INIT(&monitor->actions);
 	TAILQ_INIT(&monitor->predictions);
-	TAILQ_INIT(&monitor->streams);
-	TAILQ_INIT(&monitor->ended_streams);
+	TAILQ_INIT(&monitor->followers);
+	TAILQ_INIT(&monitor->leavers);
 	r = view_init(&monitor->view, MONITOR_FD_SCOREBOARD);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));

@@ -9,8 +9,8 @@
  * that hangs is killed, and another one is started; nobody who is served notices.
  *
  * monitor.c is its life, doors.c its sockets, guard.c who may ask, request.c for what, view.c the status, prometheus.c the metrics, action.c
- * what the supervisor is asked to do, stream.c answers without an end, predict.c the way to an api, source.c what replicas print, logs.c who reads
- * it.
+ * what the supervisor is asked to do, events.c who follows the status, predict.c the way to an api, source.c what replicas print, logs.c who
+ * reads it.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
@@ -28,12 +28,11 @@
 
 #define MONITOR_UNIX_CONNS_MAX 64 /* of which others cannot take any */
 #define MONITOR_TCP_CONNS_MAX  192
-#define MONITOR_STREAMS_MAX    64
+#define MONITOR_FOLLOWERS_MAX  32
 #define MONITOR_PREDICTS_MAX   8
 #define MONITOR_BODY_MAX       (64u << 10) /* bytes */
 #define MONITOR_PREDICT_MAX    (32u << 20)
 #define MONITOR_ANSWER_MAX     (64u << 20) /* of an api, to a prediction */
-#define MONITOR_UNREAD_MAX     (1u << 20)  /* bytes of a stream that its reader leaves unread */
 #define MONITOR_NAME_MAX       63          /* of an api */
 
 /* A kind of admin socket, and who came by it. */
@@ -46,10 +45,10 @@ struct door {
 
 struct action;
 struct prediction;
-struct stream;
+struct follower;
 TAILQ_HEAD(action_list, action);
 TAILQ_HEAD(prediction_list, prediction);
-TAILQ_HEAD(stream_list, stream);
+TAILQ_HEAD(follower_list, follower);
 
 struct monitor {
 	struct monitor_start start;
@@ -64,7 +63,6 @@ struct monitor {
 	struct event sigterm;
 	struct event tick; /* each second, while somebody waits or follows */
 	pid_t parent;
-	bool alone; /* the supervisor is gone: the rest is written, and then it ends */
 	struct view view;
 	bool asked;                    /* the supervisor, and it has not answered yet */
 	bool asks_again;               /* what it answers may be older than what somebody wants to see */
@@ -75,9 +73,11 @@ struct monitor {
 	uint32_t last_action; /* its number */
 	struct prediction_list predictions;
 	unsigned n_predictions;
-	struct stream_list streams;
-	unsigned n_streams;
-	struct stream_list ended_streams; /* freed between two turns */
+	struct follower_list followers;
+	unsigned n_followers;
+	int64_t events_ms;            /* when they were sent something last */
+	struct follower_list leavers; /* freed between two turns */
+	bool alone;                   /* the supervisor is gone: the rest is written, and then it ends */
 	bool ended;
 };
 
@@ -164,33 +164,17 @@ void predict_request(struct monitor *monitor, struct http_conn *conn);
 /* As action_forget. */
 MUSTCHECK bool predict_forget(struct monitor *monitor, struct http_conn *conn);
 
-/* ---- stream.c ---- */
+/* ---- events.c ---- */
 
-/* The reader has left, or has left too much unread: the stream is not the caller's any more. From the loop, never from a function here. */
-typedef void stream_over_cb(struct stream *stream, void *arg);
-
-/* Answer the request with 200 and a body that has no end yet; the connection becomes the stream's. NULL: there are too many, and the request
- * was answered so. over_cb may be NULL. */
-struct stream *stream_begin(
-    struct monitor *monitor, struct http_conn *conn, const char *content_type, stream_over_cb *over_cb, void *arg);
-
-/* One more piece. False: the reader is too slow, or there is no memory: over_cb comes. */
-bool stream_write(struct stream *stream, const void *data, size_t length);
-
-/* Bytes that its reader has not taken yet. */
-size_t stream_unread(const struct stream *stream);
-
-/* No more is to come: it ends when its reader has all. over_cb does not come. */
-void stream_end(struct stream *stream);
-
-/* End all of them now, and free those that have ended. */
-void streams_close(struct monitor *monitor);
-void streams_reap(struct monitor *monitor);
-
-/* GET /events, and a new view for those who follow it. */
+/* GET /events: the client follows from now on. */
 void events_request(struct monitor *monitor, struct http_conn *conn);
+
+/* There is a new view. */
 void events_send(struct monitor *monitor);
-bool events_are_followed(const struct monitor *monitor);
+
+/* End all of them; free those that have ended, between two turns. */
+void events_close(struct monitor *monitor);
+void events_reap(struct monitor *monitor);
 
 /* ---- logs.c ---- */
 

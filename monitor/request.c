@@ -194,7 +194,7 @@ static const struct route {
 };
 
 static bool
-streams(const struct route *route)
+has_no_end(const struct route *route)
 {
 	return route->answer == events_request || route->answer == logs_request;
 }
@@ -223,7 +223,8 @@ request_answer(struct monitor *monitor, struct http_conn *conn)
 	for (size_t i = 0; i < N_ELEMENTS(routes) && !known; i++)
 		if (!strcmp(path, routes[i].path))
 			known = &routes[i];
-	if (known && (known->method == method || (known->method == HTTP_GET && method == HTTP_HEAD && !streams(known))))
+	if (known &&
+	    (known->method == method || (known->method == HTTP_GET && method == HTTP_HEAD && !has_no_end(known))))
 		known->answer(monitor, conn);
 	else if (known)
 		answer_text(conn, 405, "method not allowed\n",
