@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/record.h"
 #include "common/title.h"
+#include "http/count.h"
 #include "http/fixed.h"
 #include "http/limits.h"
 
@@ -68,7 +69,7 @@ activator_log_answer(struct activator *activator, const struct api *api, int sta
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
-	log_prediction(status, api->config.endpoint, clock_ns() - arrival_ns);
+	log_prediction(api->config.name, status, api->config.endpoint, clock_ns() - arrival_ns);
 	if (activator->flush_armed)
 		return;
 	activator->flush_armed = true;
@@ -105,7 +106,41 @@ on_request(struct http_conn *conn, void *arg)
 static void
 on_gone(struct http_conn *conn, void *arg)
 {
-	queue_remove(api_of(arg, conn), conn);
+	struct api *api = api_of(arg, conn);
+
+	metrics_add(&api->metrics->held, METRIC_CLIENT_GONE, 1);
+	queue_remove(api, conn);
+}
+
+/* ---- counting ---- */
+
+static void
+on_answer(struct http_conn *conn, const struct http_answer *answer, void *arg)
+{
+	struct activator *activator = arg;
+	bool of_api = http_count_is_of_api(conn), failed = activator->failed != NULL;
+	const struct api *api = failed ? take_ptr(&activator->failed) : of_api ? api_of(activator, conn) : NULL;
+	struct metrics_area *area = api ? &api->metrics->held : &activator->no_api->held;
+	struct http_times times = HTTP_TIMES_NONE;
+
+	if (of_api && conn->kept->arrival_ns != 0 && http_parser_method(http_conn_request(conn)) == HTTP_POST)
+		times.queue_ns = times.total_ns = clock_ns() - conn->kept->arrival_ns;
+	http_count_answer(area, conn, answer, api != NULL, &times);
+	if (failed)
+		metrics_will_add(area, METRIC_FAILED, 1);
+	metrics_prepare(area, http_conn_number(conn));
+	activator->counting = area;
+}
+
+static void
+on_sent(UNUSED struct http_conn *conn, bool sent, void *arg)
+{
+	const struct activator *activator = arg;
+
+	if (sent)
+		metrics_commit(activator->counting);
+	else
+		http_count_gone(activator->counting);
 }
 
 /* It may have left, or have shut down its side and wait for the answer. Who has left is never predicted. */
@@ -127,6 +162,8 @@ static const struct http_conns_callbacks callbacks = {
     .on_head = on_head,
     .on_request = on_request,
     .on_gone = on_gone,
+    .on_answer = on_answer,
+    .on_sent = on_sent,
     .on_peer_ended = on_peer_ended,
 };
 
@@ -438,10 +475,15 @@ activator_init(struct activator *activator, struct error *err)
 		return r;
 	log_set_format(activator->start.log_format);
 	log_set_level(activator->start.log_level);
+	log_set_access(activator->start.log_access);
+	log_set_framed(activator->start.log_framed);
 	r = scoreboard_map(scoreboard_fd, &activator->scoreboard);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
-	fd_close(&scoreboard_fd);
+	activator->scoreboard_fd = scoreboard_fd;
+	r = metrics_map_api(scoreboard_fd, METRICS_NO_API, &activator->no_api);
+	if (r < 0)
+		return error_set(err, r, "cannot map the metrics: %s", strerror(-r));
 	activator->accepts = activator->start.accepts;
 	activator->max_conns = http_connection_limit();
 	r = http_event_base_new(&activator->base, &activator->epoll_fd, err);

@@ -20,6 +20,7 @@
 
 #include "common/activator_start.h"
 #include "common/channel.h"
+#include "common/metrics.h"
 #include "common/scoreboard.h"
 #include "http/conn.h"
 #include "http/listener.h"
@@ -32,6 +33,7 @@ struct api {
 	struct activator_api config;
 	bool listed; /* while the apis of a reload are taken over: among them */
 	struct scoreboard_api *words;
+	struct metrics_api *metrics;
 	TAILQ_HEAD(, peer) peers;
 	struct http_conn_list queue; /* complete requests, the oldest first, by in_pending */
 	unsigned n_queued;
@@ -66,6 +68,11 @@ struct activator {
 	struct event_base *base;
 	int epoll_fd;
 	struct scoreboard *scoreboard;
+	int scoreboard_fd;
+	struct metrics_api *no_api;    /* where answers are counted that are for none */
+	struct metrics_area *counting; /* the answer that is being sent */
+	const struct api
+	    *failed; /* a connection is being taken over whose prediction died with a replica of this one */
 	struct http_memory memory;
 	struct http_conns conns;
 	struct http_routes routes;

@@ -35,6 +35,18 @@ set_config(struct api *api, struct activator_api *config)
 	api->listed = true;
 }
 
+/* Without memory for its own, it is counted with what is for no api. */
+static void
+map_metrics(struct activator *activator, struct api *api, uint32_t number)
+{
+	int r = metrics_map_api(activator->scoreboard_fd, number, &api->metrics);
+
+	if (r == 0)
+		return;
+	log_warning("api number %u: cannot map its metrics: %s", number, strerror(-r));
+	api->metrics = activator->no_api;
+}
+
 static struct api *
 get_api(struct activator *activator, uint32_t number)
 {
@@ -46,6 +58,7 @@ get_api(struct activator *activator, uint32_t number)
 	if (!activator->apis[number]) {
 		activator->apis[number] = xcalloc(1, sizeof(struct api));
 		queue_init(activator->apis[number], activator, number);
+		map_metrics(activator, activator->apis[number], number);
 	}
 	return activator->apis[number];
 }
@@ -61,6 +74,8 @@ drop_api(struct activator *activator, uint32_t number)
 		return;
 	}
 	queue_done(api);
+	if (api->metrics != activator->no_api)
+		metrics_unmap_api(api->metrics);
 	free(api->config.name);
 	free(api->config.endpoint);
 	free(api);
@@ -152,6 +167,7 @@ apis_receive(struct activator *activator, int fd)
 	}
 	log_set_format(start.log_format);
 	log_set_level(start.log_level);
+	log_set_access(start.log_access);
 	apis_apply(activator, &start);
 	activator_start_done(&start);
 }

@@ -89,8 +89,10 @@ take_connections(struct peer *peer, const struct channel_record *record, const i
 			continue;
 		}
 		activator->arriving = conn->arrival_ns != 0;
+		activator->failed = conn->state == CHANNEL_CONN_FAILED ? peer->api : NULL;
 		http_conns_arrive(&activator->conns, conn, fds[i], bytes);
 		activator->arriving = false;
+		activator->failed = NULL;
 		bytes += conn->n_request + conn->n_answer;
 		if (conn->state != CHANNEL_CONN_FAILED)
 			continue;

@@ -39,6 +39,8 @@ struct activator_start {
 	int64_t stop_timeout_ms; /* an activator that lost its supervisor ends itself after this */
 	enum log_format log_format;
 	enum log_level log_level;
+	enum log_access log_access;
+	bool log_framed; /* standard output and error lead to the monitor. Counts at the start only */
 };
 
 /* The JSON text; the caller frees it. */

@@ -55,6 +55,9 @@ struct server_config {
 	char *user;      /* to become once the sockets are bound; NULL: none */
 	enum log_format log_format;
 	enum log_level log_level;
+	enum log_access log_access;
+	int log_files; /* of each log; 0: none are written */
+	int64_t log_file_bytes;
 	struct capacity_config capacity;
 	struct packages_config packages;
 };
@@ -109,6 +112,12 @@ struct recycle_config {
 	int64_t max_mem_bytes; /* resident memory; 0: no limit */
 };
 
+/* What of the answers is counted for status and metrics. */
+struct tracker_config {
+	char *key; /* of the response; NULL: the response itself */
+	enum tracker_type type;
+};
+
 struct api_config {
 	char *name;
 	char *endpoint; /* canonical: leading slash, none at the end */
@@ -119,6 +128,7 @@ struct api_config {
 	struct update_strategy_config update_strategy;
 	struct recycle_config recycle;
 	enum preload preload;
+	struct tracker_config tracker;
 	int64_t max_body_bytes; /* requests.max_body_size */
 	int64_t timeout_ms;     /* requests.timeout: from the arrival of a request to its answer */
 	int max_queue_length;   /* requests.max_queue_length */

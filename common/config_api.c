@@ -237,11 +237,17 @@ read_implementation(struct config_reader *reader, const struct config_key *key, 
 	return true;
 }
 
+static bool
+read_tracker_type(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	return config_read_choice(reader, key, value, NULL) && tracker_type_parse(value->text, field);
+}
+
 static const struct config_key tracker_keys[] = {
-    {.name = "key", .read = config_read_string, .offset = CONFIG_NO_FIELD, .allowed = "a string"},
+    {.name = "key", .read = config_read_string, .offset = offsetof(struct tracker_config, key), .allowed = "a string"},
     {.name = "model_type",
-	.read = config_read_choice,
-	.offset = CONFIG_NO_FIELD,
+	.read = read_tracker_type,
+	.offset = offsetof(struct tracker_config, type),
 	.allowed = "classification or regression",
 	.flags = CONFIG_REQUIRED},
 };
@@ -634,9 +640,8 @@ static const struct config_key api_keys[] = {
     {.name = "tensorflow", .read = read_implementation, .offset = 0, .allowed = "a map", .map = &tensorflow_map},
     {.name = "tracker",
 	.read = config_read_map,
-	.offset = CONFIG_NO_FIELD,
+	.offset = offsetof(struct api_config, tracker),
 	.allowed = "a map",
-	.flags = CONFIG_NOT_YET,
 	.map = &tracker_map},
     {.name = "compute",
 	.read = config_read_map,
@@ -716,6 +721,7 @@ void
 config_api_done(struct api_config *api)
 {
 	predictor_done(&api->predictor);
+	free(api->tracker.key);
 	free(api->name);
 	free(api->endpoint);
 }

@@ -93,6 +93,21 @@ read_log_level(struct config_reader *reader, const struct config_key *key, const
 }
 
 static bool
+read_log_access(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
+{
+	const char *text = config_text(reader, value, key->allowed);
+	enum log_access access;
+
+	if (!text)
+		return false;
+	if (!log_access_parse(text, &access))
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(enum log_access *)field = access;
+	return true;
+}
+
+static bool
 read_admin(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
 {
 	bool valid = true;
@@ -117,6 +132,22 @@ static const struct config_key log_keys[] = {
 	.read = read_log_level,
 	.offset = offsetof(struct server_config, log_level),
 	.allowed = "debug, info, warning or error"},
+    {.name = "access",
+	.read = read_log_access,
+	.offset = offsetof(struct server_config, log_access),
+	.allowed = "none, combined or json"},
+    {.name = "files",
+	.read = config_read_int,
+	.offset = offsetof(struct server_config, log_files),
+	.allowed = "a whole number from 0 to 100",
+	.min = 0,
+	.max = 100},
+    {.name = "file_size",
+	.read = config_read_bytes,
+	.offset = offsetof(struct server_config, log_file_bytes),
+	.allowed = "from 4Ki to 1Ti bytes",
+	.min = 4096,
+	.max = (int64_t)1 << 40},
 };
 static const struct config_map log_map = {.keys = log_keys, .n_keys = N_ELEMENTS(log_keys)};
 
@@ -178,5 +209,8 @@ config_init_server(struct server_config *server)
 	memset(server, 0, sizeof(*server));
 	server->log_format = LOG_TEXT;
 	server->log_level = LOG_INFO;
+	server->log_access = LOG_ACCESS_NONE;
+	server->log_files = 5;
+	server->log_file_bytes = 10 << 20;
 	server->capacity.gpu = -1; /* 0 means something */
 }

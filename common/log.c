@@ -23,9 +23,10 @@
 #include "common/clock.h"
 
 #define IDENTITY_MAX            128
-#define PREDICTIONS_MAX         4096 /* PIPE_BUF: leaves whole or not at all */
+#define GATHERED_MAX            4096 /* PIPE_BUF: leaves whole or not at all */
 #define PREDICTION_ENDPOINT_MAX 512  /* bytes of the endpoint that a status line shows */
-#define PREDICTION_LINE_MAX     (PREDICTION_ENDPOINT_MAX + IDENTITY_MAX + 128)
+#define FRAME_MAX               96
+#define PREDICTION_LINE_MAX     (PREDICTION_ENDPOINT_MAX + IDENTITY_MAX + FRAME_MAX + 128)
 
 enum sink {
 	SINK_FILE, /* never waits for anybody; or a terminal, where Ctrl-S means just that */
@@ -37,16 +38,20 @@ static struct {
 	_Atomic(enum sink) sink;
 	_Atomic(unsigned) n_lost; /* lines, not told yet */
 	_Atomic(bool) torn;       /* the last line that was written has no end */
+	_Atomic(bool) framed;
 	enum log_level level;
 	enum log_format format;
+	enum log_access access;
+	void (*writer)(const char *lines, size_t length);
 	char text_identity[IDENTITY_MAX]; /* "replica iris/0: " */
 	char json_identity[IDENTITY_MAX]; /* ,"role":"replica","api":"iris","replica":0 */
-	char predictions[PREDICTIONS_MAX];
-	size_t predictions_length;
+	char gathered[GATHERED_MAX];
+	size_t gathered_length;
 } logger = {.level = LOG_INFO};
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static const char *const format_names[] = {"text", "json"};
+static const char *const access_names[] = {"none", "combined", "json"};
 
 /* How standard error is kept from making us wait. */
 static enum sink
@@ -99,6 +104,30 @@ log_get_level(void)
 	return logger.level;
 }
 
+void
+log_set_access(enum log_access access)
+{
+	logger.access = access;
+}
+
+enum log_access
+log_get_access(void)
+{
+	return logger.access;
+}
+
+void
+log_set_framed(bool framed)
+{
+	atomic_store_explicit(&logger.framed, framed, memory_order_relaxed);
+}
+
+void
+log_set_writer(void (*writer)(const char *lines, size_t length))
+{
+	logger.writer = writer;
+}
+
 const char *
 log_level_name(enum log_level level)
 {
@@ -109,6 +138,12 @@ const char *
 log_format_name(enum log_format format)
 {
 	return format_names[format];
+}
+
+const char *
+log_access_name(enum log_access access)
+{
+	return access_names[access];
 }
 
 bool
@@ -133,9 +168,20 @@ log_format_parse(const char *name, enum log_format *ret_format)
 	return false;
 }
 
+bool
+log_access_parse(const char *name, enum log_access *ret_access)
+{
+	for (size_t i = 0; i < N_ELEMENTS(access_names); i++)
+		if (!strcmp(name, access_names[i])) {
+			*ret_access = (enum log_access)i;
+			return true;
+		}
+	return false;
+}
+
 /* "2026-11-23T21:40:00.123Z": the date part is kept for the second that it belongs to. Returns its length. */
-static size_t
-format_time(char text[32])
+static void
+format_time(char text[LOG_TIME_LENGTH])
 {
 	static __thread time_t second;
 	static __thread char date[20];
@@ -153,8 +199,33 @@ format_time(char text[32])
 	for (long ms = now.tv_nsec / 1000000, i = 22; i >= 20; i--, ms /= 10)
 		text[i] = (char)('0' + ms % 10);
 	text[23] = 'Z';
-	text[24] = '\0';
-	return 24;
+}
+
+void
+log_put_time(char *to)
+{
+	format_time(to);
+}
+
+static char *
+put(char *at, const char *text, size_t length)
+{
+	memcpy(at, text, length);
+	return at + length;
+}
+
+/* The beginning of a line, if it is framed. */
+static char *
+put_frame(char *at, char kind, const char *name)
+{
+	if (!atomic_load_explicit(&logger.framed, memory_order_relaxed))
+		return at;
+	*at++ = '\x1e';
+	*at++ = kind;
+	if (name)
+		at = put(at, name, strnlen(name, 63));
+	*at++ = '\x1f';
+	return at;
 }
 
 /* Append one character, escaped where it would break the line. False when it does not fit with room for the end. */
@@ -182,13 +253,15 @@ put_escaped(char *line, size_t *length, unsigned char c)
 	return true;
 }
 
-/* One text line "<time> <level> <identity><message>\n" from message up to its next newline. Returns where to go on. */
+/* One text line "<time> <level> <identity><message>\n" behind what the line has, from message up to its next newline. Returns where to
+ * go on. */
 static const char *
 put_text_line(char *line, size_t *length, enum log_level level, const char *message)
 {
 	static const char *const padded[] = {"debug ", "info  ", "warn  ", "error "};
 
-	*length = format_time(line);
+	format_time(line + *length);
+	*length += LOG_TIME_LENGTH;
 	*length += (size_t)snprintf(
 	    line + *length, LOG_LINE_MAX - *length, " %s%s", padded[level], logger.text_identity);
 	while (*message && *message != '\n') {
@@ -204,11 +277,12 @@ put_text_line(char *line, size_t *length, enum log_level level, const char *mess
 static void
 put_json_line(char *line, size_t *length, enum log_level level, const char *message)
 {
-	char now[32];
+	char now[LOG_TIME_LENGTH];
 
 	format_time(now);
-	*length = (size_t)snprintf(line, LOG_LINE_MAX, "{\"time\":\"%s\",\"level\":\"%s\"%s,\"message\":\"", now,
-	    level_names[level], logger.json_identity);
+	*length += (size_t)snprintf(line + *length, LOG_LINE_MAX - *length,
+	    "{\"time\":\"%.*s\",\"level\":\"%s\"%s,\"message\":\"", LOG_TIME_LENGTH, now, level_names[level],
+	    logger.json_identity);
 	while (*message && put_escaped(line, length, (unsigned char)*message))
 		message++;
 	memcpy(line + *length, "\"}\n", 3);
@@ -279,22 +353,21 @@ static bool
 say_lost(void)
 {
 	unsigned n = atomic_exchange_explicit(&logger.n_lost, 0, memory_order_relaxed);
-	char message[64], line[LOG_LINE_MAX];
-	size_t length;
+	char message[64], number[64], line[LOG_LINE_MAX];
+	size_t length, from = !atomic_load_explicit(&logger.torn, memory_order_relaxed);
 
 	if (n == 0)
 		return true;
 	snprintf(
 	    message, sizeof(message), "%u line%s of the log %s lost", n, n == 1 ? "" : "s", n == 1 ? "was" : "were");
+	snprintf(number, sizeof(number), "%u", n);
 	line[0] = '\n'; /* the last one may have been cut */
+	length = (size_t)(put_frame(line + 1, 'D', number) - line);
 	if (logger.format == LOG_JSON)
-		put_json_line(line + 1, &length, LOG_WARNING, message);
+		put_json_line(line, &length, LOG_WARNING, message);
 	else
-		put_text_line(line + 1, &length, LOG_WARNING, message);
-	if (atomic_load_explicit(&logger.torn, memory_order_relaxed))
-		length = write_now(line, length + 1);
-	else
-		length = write_now(line + 1, length);
+		put_text_line(line, &length, LOG_WARNING, message);
+	length = write_now(line + from, length - from);
 	if (length == 0)
 		atomic_fetch_add_explicit(&logger.n_lost, n, memory_order_relaxed);
 	else
@@ -309,6 +382,11 @@ write_out(const char *data, size_t length)
 	int saved = errno;
 	size_t written = 0;
 
+	if (logger.writer) {
+		logger.writer(data, length);
+		errno = saved;
+		return;
+	}
 	if (atomic_load_explicit(&logger.n_lost, memory_order_relaxed) == 0 || say_lost())
 		written = write_now(data, length);
 	if (written < length) {
@@ -326,7 +404,7 @@ log_line(enum log_level level, const char *format, ...)
 	char message[LOG_MESSAGE_MAX + 1];
 	char line[LOG_LINE_MAX];
 	const char *rest = message;
-	size_t length;
+	size_t begin, length;
 	va_list ap;
 
 	if (level < logger.level)
@@ -334,22 +412,18 @@ log_line(enum log_level level, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(message, sizeof(message), format, ap);
 	va_end(ap);
+	begin = (size_t)(put_frame(line, 'L', NULL) - line);
+	length = begin;
 	if (logger.format == LOG_JSON) {
 		put_json_line(line, &length, level, message);
 		write_out(line, length);
 		return;
 	}
 	do {
+		length = begin;
 		rest = put_text_line(line, &length, level, rest);
 		write_out(line, length);
 	} while (*rest);
-}
-
-static char *
-put(char *at, const char *text, size_t length)
-{
-	memcpy(at, text, length);
-	return at + length;
 }
 
 static char *
@@ -365,23 +439,23 @@ put_number(char *at, int64_t number, size_t min_digits)
 
 /* By hand: printf would be an eighth of all instructions of a trivial prediction. */
 void
-log_prediction(int status, const char *endpoint, int64_t duration_ns)
+log_prediction(const char *api, int status, const char *endpoint, int64_t duration_ns)
 {
 	size_t length = strnlen(endpoint, PREDICTION_ENDPOINT_MAX);
 	bool json = logger.format == LOG_JSON;
 	int64_t us = MAX(duration_ns, 0) / 1000;
-	char now[32], *at;
+	char *at;
 
 	if (logger.level > LOG_INFO)
 		return;
-	if (logger.predictions_length + PREDICTION_LINE_MAX > PREDICTIONS_MAX)
+	if (logger.gathered_length + PREDICTION_LINE_MAX > GATHERED_MAX)
 		log_flush();
-	at = logger.predictions + logger.predictions_length;
+	at = put_frame(logger.gathered + logger.gathered_length, 'L', api);
 #define PUT(literal) at = put(at, literal, sizeof(literal) - 1)
-	format_time(now);
 	if (json)
 		PUT("{\"time\":\"");
-	at = put(at, now, 24);
+	format_time(at);
+	at += LOG_TIME_LENGTH;
 	if (json) {
 		PUT("\",\"level\":\"info\"");
 		at = put(at, logger.json_identity, strlen(logger.json_identity));
@@ -408,16 +482,30 @@ log_prediction(int status, const char *endpoint, int64_t duration_ns)
 	else
 		PUT(" ms\n");
 #undef PUT
-	logger.predictions_length = (size_t)(at - logger.predictions);
-	ASSERT(logger.predictions_length <= PREDICTIONS_MAX);
+	logger.gathered_length = (size_t)(at - logger.gathered);
+	ASSERT(logger.gathered_length <= GATHERED_MAX);
+}
+
+void
+log_access_line(const char *line, size_t length)
+{
+	char *at;
+
+	length = MIN(length, LOG_ACCESS_MAX);
+	if (logger.gathered_length + FRAME_MAX + length + 1 > GATHERED_MAX)
+		log_flush();
+	at = put_frame(logger.gathered + logger.gathered_length, 'A', NULL);
+	at = put(at, line, length);
+	*at++ = '\n';
+	logger.gathered_length = (size_t)(at - logger.gathered);
 }
 
 bool
 log_flush(void)
 {
-	if (logger.predictions_length == 0)
+	if (logger.gathered_length == 0)
 		return false;
-	write_out(logger.predictions, logger.predictions_length);
-	logger.predictions_length = 0;
+	write_out(logger.gathered, logger.gathered_length);
+	logger.gathered_length = 0;
 	return true;
 }

@@ -32,7 +32,7 @@ api_offset(uint32_t api)
 static off_t
 place_offset(uint32_t place)
 {
-	return api_offset(SCOREBOARD_APIS_MAX) + (off_t)(place * sizeof(struct metrics_area));
+	return api_offset(METRICS_NO_API + 1) + (off_t)(place * sizeof(struct metrics_area));
 }
 
 size_t
@@ -92,19 +92,6 @@ metrics_clear_api(int fd, uint32_t api)
 
 /* ---- histograms ---- */
 
-/* Below 128 units a bucket is a unit; above, the highest bit says which octave, and the six below it which bucket of that. */
-static unsigned
-bucket_of(int64_t duration_ns)
-{
-	uint64_t units = (uint64_t)MAX(duration_ns, 0) / METRICS_UNIT_NS;
-	unsigned shift;
-
-	if (units < 2 * METRICS_PER_OCTAVE)
-		return (unsigned)units;
-	shift = 63 - (unsigned)__builtin_clzll(units) - 6;
-	return MIN(shift * METRICS_PER_OCTAVE + (unsigned)(units >> shift), METRICS_BUCKETS - 1);
-}
-
 uint64_t
 metrics_bucket_ns(unsigned bucket)
 {
@@ -122,6 +109,17 @@ metrics_count(const uint64_t buckets[METRICS_BUCKETS])
 
 	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
 		sum += buckets[i];
+	return sum;
+}
+
+double
+metrics_sum_ns(const uint64_t buckets[METRICS_BUCKETS])
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < METRICS_BUCKETS; i++)
+		if (buckets[i] > 0)
+			sum += (double)buckets[i] * (double)(metrics_bucket_ns(i) + metrics_bucket_ns(i + 1)) / 2;
 	return sum;
 }
 
@@ -152,62 +150,10 @@ metrics_count_below(const uint64_t buckets[METRICS_BUCKETS], uint64_t limit_ns)
 
 /* ---- the writer ---- */
 
-static uint64_t
-load(const _Atomic(uint64_t) *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 static void
 store(_Atomic(uint64_t) *counter, uint64_t value)
 {
 	atomic_store_explicit(counter, value, memory_order_relaxed);
-}
-
-void
-metrics_begin(struct metrics_area *area)
-{
-	area->commit.n = 0;
-	area->commit.has_value = false;
-}
-
-static void
-will_be(struct metrics_area *area, const _Atomic(uint64_t) *counter, uint64_t value)
-{
-	struct metrics_commit *commit = &area->commit;
-
-	ASSERT(commit->n < METRICS_COMMITS_MAX);
-	commit->counts[commit->n].offset = (uint32_t)(counter - area->counters);
-	commit->counts[commit->n++].value = value;
-}
-
-void
-metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n)
-{
-	will_be(area, &area->counters[metric], load(&area->counters[metric]) + n);
-}
-
-void
-metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns)
-{
-	unsigned bucket = bucket_of(duration_ns);
-	_Atomic(uint64_t) *counter = &area->buckets[histogram][bucket];
-	uint32_t octave = 1u << (bucket / METRICS_PER_OCTAVE);
-	uint32_t octaves = atomic_load_explicit(&area->octaves[histogram], memory_order_relaxed);
-
-	if (!(octaves & octave)) /* before there is something: who reads looks at no other */
-		atomic_store_explicit(&area->octaves[histogram], octaves | octave, memory_order_relaxed);
-	will_be(area, counter, load(counter) + 1);
-	metrics_will_add(area, (enum metric)(METRIC_QUEUE_NS + histogram), (uint64_t)MAX(duration_ns, 0));
-}
-
-void
-metrics_will_class(struct metrics_area *area, int class)
-{
-	if (class < 0)
-		metrics_will_add(area, METRIC_OTHER_CLASS, 1);
-	else
-		will_be(area, &area->classes[class], load(&area->classes[class]) + 1);
 }
 
 void
@@ -221,14 +167,8 @@ metrics_will_value(struct metrics_area *area, double value)
 	new->max = old->n > 0 ? MAX(old->max, value) : value;
 	new->sum = (old->n > 0 ? old->sum : 0) + value;
 	new->n = old->n + 1;
-	area->commit.has_value = true;
+	area->commit.has_value = 1;
 	area->commit.current = current + 1;
-}
-
-void
-metrics_prepare(struct metrics_area *area, uint32_t connection)
-{
-	atomic_store_explicit(&area->commit.owner, connection, memory_order_release);
 }
 
 void
@@ -247,15 +187,9 @@ metrics_commit(struct metrics_area *area)
 			offset - METRICS_BUCKETS_OFFSET < METRICS_N_HISTOGRAMS * METRICS_BUCKETS))
 			store(all + offset, commit->counts[i].value);
 	}
-	if (commit->has_value)
+	if (commit->has_value == 1)
 		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
 	metrics_cancel(area);
-}
-
-void
-metrics_cancel(struct metrics_area *area)
-{
-	atomic_store_explicit(&area->commit.owner, 0, memory_order_release);
 }
 
 /* ---- classes ---- */
@@ -278,9 +212,10 @@ metrics_find_class(struct metrics_api *api, const char *name)
 {
 	for (int i = 0; i < METRICS_CLASSES; i++) {
 		struct metrics_class *class = &api->classes[i];
-		uint32_t free = METRICS_CLASS_FREE;
+		uint32_t state = atomic_load_explicit(&class->state, memory_order_acquire);
 
-		if (atomic_compare_exchange_strong(&class->state, &free, METRICS_CLASS_CLAIMED)) {
+		if (state == METRICS_CLASS_FREE &&
+		    atomic_compare_exchange_strong(&class->state, &state, METRICS_CLASS_CLAIMED)) {
 			snprintf(class->name, sizeof(class->name), "%s", name);
 			atomic_store_explicit(&class->state, METRICS_CLASS_SHOWN, memory_order_release);
 			return i;
@@ -320,19 +255,20 @@ read_values(const struct metrics_area *area)
 	return values;
 }
 
-int
-metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32_t number)
+static void
+fold(struct metrics_area *gone, struct metrics_area *other, const struct metrics_area *place)
 {
-	struct metrics_area *gone = &api->gone;
 	uint32_t next = atomic_load_explicit(&gone->values_current, memory_order_relaxed) + 1;
 	struct metrics_values values = read_values(place);
-	int r;
 
-	atomic_fetch_add(&api->folds, 1);
-	for (size_t i = 0; i < METRIC_N; i++)
-		store(&gone->counters[i], load(&gone->counters[i]) + load(&place->counters[i]));
+	for (size_t i = 0; i < METRIC_N; i++) {
+		bool is_other = i >= METRIC_OTHER_2XX && i <= METRIC_OTHER_5XX;
+		_Atomic(uint64_t) *counter = &(is_other ? other : gone)->counters[i];
+
+		store(counter, metrics_load(counter) + metrics_load(&place->counters[i]));
+	}
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
-		store(&gone->classes[i], load(&gone->classes[i]) + load(&place->classes[i]));
+		store(&gone->classes[i], metrics_load(&gone->classes[i]) + metrics_load(&place->classes[i]));
 	merge_values(&values, &gone->values[~next & 1]);
 	gone->values[next & 1] = values;
 	atomic_store_explicit(&gone->values_current, next, memory_order_release);
@@ -345,14 +281,30 @@ metrics_fold(int fd, struct metrics_api *api, struct metrics_area *place, uint32
 				i += METRICS_PER_OCTAVE - 1;
 				continue;
 			}
-			store(&gone->buckets[h][i], load(&gone->buckets[h][i]) + load(&place->buckets[h][i]));
+			store(&gone->buckets[h][i],
+			    metrics_load(&gone->buckets[h][i]) + metrics_load(&place->buckets[h][i]));
 		}
 	}
+}
+
+int
+metrics_fold(int fd, struct metrics_api *api, struct metrics_api *no_api, uint32_t number)
+{
+	struct metrics_area *place = NULL;
+	int r = metrics_map_place(fd, number, &place);
+
+	if (r < 0)
+		return r;
+	atomic_fetch_add(&no_api->folds, 1);
+	atomic_fetch_add(&api->folds, 1);
+	fold(&api->gone, &no_api->gone, place);
 	r = clear(fd, place_offset(number), sizeof(*place));
 	if (r < 0)
 		memset(place, 0, sizeof(*place));
 	atomic_fetch_add(&api->folds, 1);
-	return r;
+	atomic_fetch_add(&no_api->folds, 1);
+	metrics_unmap_place(place);
+	return 0;
 }
 
 /* ---- the reader ---- */
@@ -424,10 +376,11 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 	const struct metrics_values values = read_values(area);
 
 	for (size_t i = 0; i < METRIC_N; i++)
-		sum->counters[i] += load(&area->counters[i]);
+		if (i < METRIC_OTHER_2XX || i > METRIC_OTHER_5XX)
+			sum->counters[i] += metrics_load(&area->counters[i]);
 	for (size_t i = 0; i < METRICS_CLASSES; i++)
 		if (reader->class_known[i])
-			sum->classes[reader->class_number[i]].n += load(&area->classes[i]);
+			sum->classes[reader->class_number[i]].n += metrics_load(&area->classes[i]);
 	merge_values(&sum->values, &values);
 	for (size_t h = 0; h < METRICS_N_HISTOGRAMS; h++) {
 		uint32_t octaves = atomic_load_explicit(&area->octaves[h], memory_order_relaxed);
@@ -436,25 +389,81 @@ add_area(const struct metrics_reader *reader, const struct metrics_area *area, s
 			size_t first = octave * METRICS_PER_OCTAVE;
 
 			for (size_t i = first; octaves >> octave & 1 && i < first + METRICS_PER_OCTAVE; i++)
-				sum->buckets[h][i] += load(&area->buckets[h][i]);
+				sum->buckets[h][i] += metrics_load(&area->buckets[h][i]);
 		}
 	}
 }
 
 static void
-read_once(struct metrics_reader *reader, uint32_t number, const struct metrics_api *api, struct metrics_sum *sum)
+add_other(const struct metrics_area *area, uint64_t counters[4])
+{
+	for (int i = 0; i < 4; i++)
+		counters[i] += metrics_load(&area->counters[METRIC_OTHER_2XX + i]);
+}
+
+static const struct metrics_api *
+api_at(const struct metrics_reader *reader, uint32_t api)
+{
+	return (const void *)(reader->mapping + api_offset(api));
+}
+
+/* The area of number i of the places of an api; NULL: it has nothing, or (*ret_end) there is no more. */
+static const struct metrics_area *
+place_of(const struct metrics_reader *reader, uint32_t api, uint32_t i, bool *ret_end)
 {
 	const struct scoreboard *scoreboard = reader->scoreboard;
-	uint32_t first = scoreboard->apis[number].first_slot;
-	uint32_t n = atomic_load(&scoreboard->apis[number].n_used);
+	uint32_t place = scoreboard->apis[api].first_slot + i;
+
+	*ret_end = i >= atomic_load(&scoreboard->apis[api].n_used) || place >= SCOREBOARD_SLOTS_MAX;
+	if (*ret_end || !atomic_load(&scoreboard->slots[place].counts))
+		return NULL;
+	return (const void *)(reader->mapping + place_offset(place));
+}
+
+static void
+read_once(struct metrics_reader *reader, uint32_t number, struct metrics_sum *sum)
+{
+	const struct metrics_api *api = api_at(reader, number);
+	bool end = false;
 
 	memset(sum, 0, sizeof(*sum));
 	read_classes(reader, api, sum);
 	add_area(reader, &api->gone, sum);
 	add_area(reader, &api->held, sum);
-	for (uint32_t i = first; i < SCOREBOARD_SLOTS_MAX && i - first < n; i++)
-		if (atomic_load(&scoreboard->slots[i].counts))
-			add_area(reader, (const void *)(reader->mapping + place_offset(i)), sum);
+	for (uint32_t i = 0; !end; i++) {
+		const struct metrics_area *area = place_of(reader, number, i, &end);
+
+		if (area)
+			add_area(reader, area, sum);
+	}
+}
+
+static void
+read_other_once(const struct metrics_reader *reader, uint64_t counters[4])
+{
+	const struct metrics_api *no_api = api_at(reader, METRICS_NO_API);
+
+	memset(counters, 0, 4 * sizeof(*counters));
+	add_other(&no_api->gone, counters);
+	add_other(&no_api->held, counters);
+	for (uint32_t api = 0; api < SCOREBOARD_APIS_MAX && reader->scoreboard->apis[api].n_slots > 0; api++) {
+		bool end = false;
+
+		for (uint32_t i = 0; !end; i++) {
+			const struct metrics_area *area = place_of(reader, api, i, &end);
+
+			if (area)
+				add_other(area, counters);
+		}
+	}
+}
+
+/* Has nothing been moved since `before`, when nothing was being moved? */
+static bool
+is_whole(const struct metrics_api *api, uint32_t before)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	return !(before & 1) && atomic_load(&api->folds) == before;
 }
 
 int
@@ -462,20 +471,34 @@ metrics_read(struct metrics_reader *reader, uint32_t number, struct metrics_sum 
 {
 	const struct metrics_api *api;
 
-	if (number >= SCOREBOARD_APIS_MAX)
+	if (number >= METRICS_NO_API)
 		return -ENOENT;
-	api = (const void *)(reader->mapping + api_offset(number));
+	api = api_at(reader, number);
 	for (int i = 0; i < READ_TRIES; i++) {
 		uint32_t before = atomic_load(&api->folds);
 
-		if (before & 1) {
-			sched_yield();
-			continue;
-		}
-		read_once(reader, number, api, ret_sum);
-		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(&api->folds) == before)
+		if (!(before & 1))
+			read_once(reader, number, ret_sum);
+		if (is_whole(api, before))
 			return 0;
+		sched_yield();
+	}
+	return -EAGAIN;
+}
+
+int
+metrics_read_other(const struct metrics_reader *reader, uint64_t ret_counters[4])
+{
+	const struct metrics_api *no_api = api_at(reader, METRICS_NO_API);
+
+	for (int i = 0; i < READ_TRIES; i++) {
+		uint32_t before = atomic_load(&no_api->folds);
+
+		if (!(before & 1))
+			read_other_once(reader, ret_counters);
+		if (is_whole(no_api, before))
+			return 0;
+		sched_yield();
 	}
 	return -EAGAIN;
 }

@@ -28,6 +28,8 @@ struct monitor_start {
 	char *state_dir;
 	enum log_format log_format;
 	enum log_level log_level;
+	int log_files; /* of each log; 0: none are written */
+	int64_t log_file_bytes;
 };
 
 /* The JSON text; the caller frees it. */

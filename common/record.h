@@ -11,13 +11,15 @@
  *   supervisor -> replica     DRAIN last       take no new request, finish what was read, exit 0. last 1: cortexd stops,
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
- *                             START            + descriptor: the start record, for one that a template forks; a CHANNEL follows
+ *                             START            + descriptor: the start record, for one that a template forks; OUTPUT and CHANNEL
+ *                                              follow
+ *                             OUTPUT           + descriptor: what it is to write to; without: where its template does
  *                             ACCEPT           take connections from now on (it was started with `accepts` false)
  *   template -> supervisor    READY            the predictor is loaded, replicas can be forked
  *                             FAILED <text>
  *                             UNFIT <text>     it is loaded, but must not be forked: why, for the log; exit follows
  *                             FORKED           one FORK is done, or has failed: then the replica's FAILED says why
- *   supervisor -> template    FORK             + descriptor: the control socket of a new replica, in which START and CHANNEL wait
+ *   supervisor -> template    FORK             + descriptor: the control socket of a new replica, in which START, OUTPUT and CHANNEL wait
  *                             DRAIN            exit 0
  *   activator -> supervisor   READY, FAILED
  *                             GONE slot bad    the channel of that replica has ended and all is dealt with: its slot of the
@@ -97,6 +99,7 @@ enum record_kind {
 	RECORD_STOP,
 	RECORD_DELETE,
 	RECORD_REPLACED,
+	RECORD_OUTPUT,
 	RECORD_N_KINDS,
 };
 
@@ -105,7 +108,7 @@ struct record {
 	uint32_t numbers[2];            /* 0 when the kind has none */
 	char text[RECORD_TEXT_MAX + 1]; /* "" when the kind carries none */
 	int fd; /* the receiver's, close-on-exec; -1: none came. CHANNEL, PEER, APIS, LISTENER, START, FORK, SUCCESSOR, PREDECESSOR,
-		 * STATUS and SOURCE have one */
+		 * STATUS, SOURCE and OUTPUT have one */
 };
 
 /* Write the wire form; its length. A text (NULL: none) beyond RECORD_TEXT_MAX is cut. */

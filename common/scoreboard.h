@@ -55,6 +55,7 @@ struct scoreboard {
 	/* R, A: open client connections of all processes together, as far as that is known: it may be off by a few after an
 	 * activator has died, even below 0. */
 	_Alignas(64) _Atomic(int32_t) connections;
+	_Atomic(uint64_t) log_lost_lines; /* the monitor: lines of logs that were lost; S: while there is none */
 	struct scoreboard_api apis[SCOREBOARD_APIS_MAX];
 	struct scoreboard_slot slots[SCOREBOARD_SLOTS_MAX];
 };

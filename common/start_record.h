@@ -35,6 +35,13 @@ enum api_kind {
 	API_TENSORFLOW, /* the same */
 };
 
+/* What is kept of what an api has predicted. */
+enum tracker_type {
+	TRACKER_NONE,
+	TRACKER_CLASSIFICATION, /* how often each class */
+	TRACKER_REGRESSION,     /* least, greatest, mean */
+};
+
 struct env_var {
 	char *name;
 	char *value;
@@ -54,6 +61,8 @@ struct start_record {
 	char *python_path;   /* absolute folder, or NULL: none besides project_folder */
 	char *metadata_json; /* JSON text of the metadata dict */
 	char *python;        /* absolute path of the interpreter whose environment is used (a venv's bin/python) */
+	enum tracker_type tracker;
+	char *tracker_key;   /* of the response; NULL: the response itself */
 	struct env_var *env; /* predictor.env */
 	size_t n_env;
 	int n_listeners;
@@ -68,6 +77,8 @@ struct start_record {
 	int64_t recycle_mem_bytes;  /* or when its resident memory is above this; 0: never */
 	enum log_format log_format;
 	enum log_level log_level;
+	enum log_access log_access;
+	bool log_framed; /* standard output and error lead to the monitor */
 };
 
 /* The JSON text; the caller frees it. */
@@ -85,5 +96,7 @@ const char *preload_name(enum preload preload);
 bool preload_parse(const char *name, enum preload *ret_preload);
 const char *api_kind_name(enum api_kind kind);
 bool api_kind_parse(const char *name, enum api_kind *ret_kind);
+const char *tracker_type_name(enum tracker_type type);
+bool tracker_type_parse(const char *name, enum tracker_type *ret_type);
 
 #endif

@@ -79,6 +79,10 @@ struct http_conns_callbacks {
 	void (*on_refused)(struct http_conn *conn, void *arg);
 	void (*on_request)(struct http_conn *conn, void *arg);
 	void (*on_gone)(struct http_conn *conn, void *arg);
+	/* For counting, both or none: an answer is about to be sent to the client; and the socket has taken it, all or its beginning, or
+	 * (sent false) the client is gone. Nothing that another process could see is changed before on_sent returns. */
+	void (*on_answer)(struct http_conn *conn, const struct http_answer *answer, void *arg);
+	void (*on_sent)(struct http_conn *conn, bool sent, void *arg);
 	/* The client has shut down its side while the owner has its request: it may be gone (see http_conn_probe), or wait
 	 * for the answer. May be NULL. */
 	void (*on_peer_ended)(struct http_conn *conn, void *arg);
@@ -127,6 +131,13 @@ static inline const struct http_parser *
 http_conn_request(const struct http_conn *conn)
 {
 	return &conn->parser;
+}
+
+/* Its number among the connections of this process, from 1; the keeper knows it by that, too. */
+static inline uint32_t
+http_conn_number(const struct http_conn *conn)
+{
+	return http_memory_entry_number(conn->conns->memory, conn->kept);
 }
 
 /* Its bytes, which the offsets of the parser are about. */

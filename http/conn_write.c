@@ -110,9 +110,15 @@ write_answer(struct http_conn *conn, struct iovec parts[2])
 	n = send_parts(
 	    conn->fd, parts, parts[1].iov_len > 0 ? 2 : 1, kept->flags & HTTP_KEPT_CLOSE_AFTER ? MSG_MORE : 0);
 	if (n < 0) {
-		write_failed(conn, errno);
+		int error = errno;
+
+		if (conn->conns->callbacks->on_sent)
+			conn->conns->callbacks->on_sent(conn, false, conn->conns->arg);
+		write_failed(conn, error);
 		return;
 	}
+	if (conn->conns->callbacks->on_sent)
+		conn->conns->callbacks->on_sent(conn, true, conn->conns->arg);
 	if (kept->sent + (size_t)n == kept->answer_end) {
 		kept->sent = kept->answer_end;
 		answer_written(conn);
@@ -165,6 +171,8 @@ http_conn_answer_now(struct http_conn *conn, const struct http_answer *answer)
 	kept->flags &= ~(uint32_t)(HTTP_KEPT_CLOSE_AFTER | HTTP_KEPT_PREDICTED);
 	kept->flags |= close ? HTTP_KEPT_CLOSE_AFTER : 0;
 	kept->flags |= http_kept_phase(kept) == HTTP_PHASE_PREDICTING ? HTTP_KEPT_PREDICTED : 0;
+	if (conn->conns->callbacks->on_answer)
+		conn->conns->callbacks->on_answer(conn, answer, conn->conns->arg);
 	http_kept_set_phase(kept, HTTP_PHASE_ANSWERING);
 	write_answer(conn, parts);
 }

@@ -57,6 +57,13 @@ http_memory_entries_used(const struct http_memory *memory)
 	return atomic_load_explicit(memory->n_entries_used, memory_order_acquire);
 }
 
+/* Its number, from 1; the same for whoever shares the mapping. */
+static inline uint32_t
+http_memory_entry_number(const struct http_memory *memory, const struct http_kept *entry)
+{
+	return (uint32_t)(entry - memory->entries) + 1;
+}
+
 /* An entry in phase FREE, all zero but for that; NULL when all are taken. */
 struct http_kept *http_memory_get_entry(struct http_memory *memory);
 void http_memory_put_entry(struct http_memory *memory, struct http_kept *entry);

@@ -14,8 +14,19 @@
 #include "common/log.h"
 
 #define RECORDS_PER_TURN 16
+#define ALONE_MAX_S      60
 
 /* ---- the supervisor ---- */
+
+/* Those who write still finish what they have. One that was started by a predictor and stays behind is not waited for. */
+static void
+be_alone(struct monitor *monitor)
+{
+	if (!monitor->alone)
+		alarm(ALONE_MAX_S);
+	monitor->alone = true;
+	doors_close(monitor);
+}
 
 static void
 take_record(struct monitor *monitor, const struct record *record)
@@ -24,6 +35,9 @@ take_record(struct monitor *monitor, const struct record *record)
 	case RECORD_PING:
 		if (record_send(MONITOR_FD_CONTROL, RECORD_PONG, NULL) < 0)
 			log_debug("the supervisor cannot be answered");
+		break;
+	case RECORD_SOURCE:
+		sources_add(&monitor->sources, record);
 		break;
 	case RECORD_REPLACED:
 		doors_close(monitor);
@@ -54,7 +68,8 @@ on_control_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		return;
 	if (r < 0)
 		log_error("bad record on the control socket");
-	monitor->ended = true; /* or the supervisor is gone */
+	event_del(&monitor->control);
+	be_alone(monitor);
 }
 
 /* ---- signals ---- */
@@ -70,7 +85,7 @@ on_sigterm_cb(evutil_socket_t fd, UNUSED short what, void *arg)
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (getppid() != monitor->parent || (pid_t)info.ssi_pid == monitor->parent)
-		monitor->ended = true;
+		be_alone(monitor);
 	else
 		log_info("SIGTERM from process %d: waiting for the supervisor's word", (int)info.ssi_pid);
 }
@@ -110,6 +125,25 @@ read_start(struct monitor *monitor, struct error *err)
 	return r;
 }
 
+static int
+begin_logs(struct monitor *monitor, struct error *err)
+{
+	int fd = MONITOR_FD_SCOREBOARD, r = scoreboard_map(fd, &monitor->scoreboard);
+	struct sources_config config = {
+	    .base = monitor->base,
+	    .state_dir = monitor->start.state_dir,
+	    .format = monitor->start.log_format,
+	    .n_files = monitor->start.log_files,
+	    .file_bytes = monitor->start.log_file_bytes,
+	    .on_written = logs_written,
+	};
+
+	if (r < 0)
+		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
+	config.n_lost = &monitor->scoreboard->log_lost_lines;
+	return sources_init(&monitor->sources, &config, err);
+}
+
 static void
 libevent_log_cb(int severity, const char *text)
 {
@@ -133,7 +167,9 @@ monitor_init(struct monitor *monitor, struct error *err)
 	monitor->base = event_base_new();
 	if (!monitor->base)
 		return error_set(err, -ENOMEM, "libevent cannot make an event base");
-	r = doors_open(monitor, err);
+	r = begin_logs(monitor, err);
+	if (r == 0)
+		r = doors_open(monitor, err);
 	if (r < 0)
 		return r;
 	r = watch_sigterm(monitor);
@@ -153,5 +189,7 @@ monitor_run(struct monitor *monitor)
 			_exit(1);
 		}
 		doors_reap(monitor);
+		monitor->ended = monitor->ended || (monitor->alone && sources_are_gone(&monitor->sources));
 	}
+	sources_done(&monitor->sources);
 }

@@ -9,7 +9,7 @@
  * that hangs is killed, and another one is started; nobody who is served notices.
  *
  * monitor.c is its life, doors.c its sockets, request.c who may ask for what, view.c the status, prometheus.c the metrics, stream.c answers
- * without an end, predict.c the way to an api, logs.c the logs.
+ * without an end, predict.c the way to an api, source.c what replicas print, logs.c who reads it.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
@@ -19,8 +19,10 @@
 
 #include "common/monitor_start.h"
 #include "common/record.h"
+#include "common/scoreboard.h"
 #include "http/conn.h"
 #include "http/listener.h"
+#include "monitor/source.h"
 
 #define MONITOR_UNIX_CONNS_MAX 64 /* of which others cannot take any */
 #define MONITOR_TCP_CONNS_MAX  192
@@ -42,9 +44,12 @@ struct monitor {
 	struct door unix_door, tcp_door;
 	struct http_listener listeners[1 + MONITOR_LISTENERS_MAX];
 	int n_listeners; /* 0: there are none, or another cortexd has them by now */
+	struct scoreboard *scoreboard;
+	struct sources sources;
 	struct event control;
 	struct event sigterm;
 	pid_t parent;
+	bool alone; /* the supervisor is gone: the rest is written, and then it ends */
 	bool ended;
 };
 
@@ -84,5 +89,11 @@ void answer_text(struct http_conn *conn, int status, const char *text, const cha
 
 /* GET /logs: answer it, now or later. */
 void logs_request(struct monitor *monitor, struct http_conn *conn);
+
+/* There is more in the log of the api. */
+void logs_written(const char *api, void *arg);
+
+/* So many seconds ago, or an ISO 8601 time, as milliseconds of the epoch. */
+MUSTCHECK bool logs_parse_since(const char *text, int64_t now_ms, int64_t *ret_ms);
 
 #endif

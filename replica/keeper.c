@@ -57,6 +57,8 @@ send_parcel(struct sender *sender)
 		return;
 	}
 	sender->n_sent += n;
+	if (sender->keeper->metrics)
+		metrics_add(sender->keeper->metrics, METRIC_MOVED, n);
 	atomic_fetch_sub_explicit(sender->keeper->n_open, n, memory_order_relaxed);
 }
 
@@ -90,6 +92,21 @@ send_leaving(struct sender *sender, const struct http_memory *memory)
 	sender->sequence = 0;
 }
 
+/* What the last system call had done decides whether the answer that was being sent counts. */
+static bool
+settle(const struct keeper *keeper, const struct http_memory *memory, struct http_kept *kept)
+{
+	struct metrics_area *metrics = keeper->metrics;
+	uint64_t sent = kept->sent;
+	bool answering = metrics && http_kept_phase(kept) == HTTP_PHASE_ANSWERING &&
+	    atomic_load(&metrics->commit.owner) == http_memory_entry_number(memory, kept);
+	bool settled = http_kept_settle(kept);
+
+	if (answering && (!settled || kept->sent > sent))
+		metrics_commit(metrics);
+	return settled;
+}
+
 static void
 send_all_others(struct sender *sender, struct http_memory *memory)
 {
@@ -98,7 +115,7 @@ send_all_others(struct sender *sender, struct http_memory *memory)
 
 		if (http_kept_phase(kept) == HTTP_PHASE_FREE || kept->leaving != 0)
 			continue;
-		if (http_kept_settle(kept)) {
+		if (settle(sender->keeper, memory, kept)) {
 			send_one(sender, kept);
 			continue;
 		}
@@ -240,8 +257,8 @@ init_mutex(pthread_mutex_t *mutex)
 }
 
 int
-keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, _Atomic(uint32_t) *n_open, int channel,
-    const char *title, struct keeper **ret_keeper, struct error *err)
+keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, _Atomic(uint32_t) *n_open,
+    struct metrics_area *metrics, int channel, const char *title, struct keeper **ret_keeper, struct error *err)
 {
 	struct task task = {.memory = memory, .replica = -1};
 	struct keeper *keeper;
@@ -268,6 +285,7 @@ keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, _Atomic
 	}
 	keeper->n_everywhere = n_everywhere;
 	keeper->n_open = n_open;
+	keeper->metrics = metrics;
 	atomic_store(&keeper->channel, channel);
 	/* By hand: fork() cannot share descriptors. SIGCHLD goes to our parent, whose child it is. */
 	pid = syscall(SYS_clone, CLONE_FILES | CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);

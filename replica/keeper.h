@@ -20,6 +20,7 @@
 
 #include "common/channel.h"
 #include "common/error.h"
+#include "common/metrics.h"
 #include "common/util.h"
 #include "http/memory.h"
 
@@ -28,9 +29,10 @@ struct keeper {
 	pthread_mutex_t main_alive;     /* robust: held by the main thread */
 	pthread_mutex_t helper_alive;   /* robust: held by the helper thread once it runs */
 	_Atomic(int32_t) *n_everywhere; /* open connections of all processes; mapped in both */
-	_Atomic(uint32_t) *n_open;  /* those of the replica: what is left in the end was lost with it; mapped in both */
-	_Atomic(int) channel;       /* the descriptor to the activator */
-	struct channel_inbox inbox; /* where the replica receives requests */
+	_Atomic(uint32_t) *n_open; /* those of the replica: what is left in the end was lost with it; mapped in both */
+	_Atomic(int) channel;      /* the descriptor to the activator */
+	struct metrics_area *metrics; /* of the replica; mapped in both; NULL: none */
+	struct channel_inbox inbox;   /* where the replica receives requests */
 };
 
 /*
@@ -40,7 +42,7 @@ struct keeper {
  * or a negative errno and err. It is a child of the replica's parent, in a process group of its own.
  */
 MUSTCHECK int keeper_start(struct http_memory *memory, _Atomic(int32_t) *n_everywhere, _Atomic(uint32_t) *n_open,
-    int channel, const char *title, struct keeper **ret_keeper, struct error *err);
+    struct metrics_area *metrics, int channel, const char *title, struct keeper **ret_keeper, struct error *err);
 
 /* The helper thread has begun; to be called by it. */
 void keeper_helper_runs(struct keeper *keeper);

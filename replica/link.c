@@ -75,9 +75,10 @@ link_send_note(struct link *link, enum channel_kind kind)
 bool
 link_flush(struct link *link)
 {
+	unsigned n = link->departure.parcel.n;
 	int r;
 
-	if (link->departure.parcel.n == 0)
+	if (n == 0)
 		return true;
 	if (!link_is_up(link)) {
 		http_departure_cancel(&link->departure);
@@ -89,6 +90,8 @@ link_flush(struct link *link)
 		return false;
 	}
 	link->sequence++;
+	if (link->keeper->metrics)
+		metrics_add(link->keeper->metrics, METRIC_MOVED, n);
 	return true;
 }
 

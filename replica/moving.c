@@ -149,7 +149,7 @@ moving_answer_late(struct server *server, struct http_conn *conn, bool last)
 	else
 		http_conn_answer(conn, &answer);
 	log_warning("504 POST %s: not answered within %g s (requests.timeout)", server->endpoint, seconds);
-	log_prediction(504, server->endpoint, clock_ns() - arrival_ns);
+	log_prediction(NULL, 504, server->endpoint, clock_ns() - arrival_ns);
 	log_flush();
 	free(text);
 }

@@ -18,6 +18,7 @@
 #include "replica/content_type.h"
 #include "replica/json_decode.h"
 #include "replica/json_encode.h"
+#include "replica/tracker.h"
 
 #define TYPE_SHOWN_MAX 100
 
@@ -36,6 +37,7 @@ struct predictor {
 	PyObject *preview;
 	struct json_decoder decoder;
 	struct json_encoder encoder;
+	struct tracker tracker;
 };
 
 static PyObject *
@@ -80,7 +82,9 @@ collect_tools(struct predictor *p, const struct start_record *start)
 	if (!p->implementation || !p->prediction_failed || !p->conversion_failed || !p->preview)
 		return -EIO;
 	r = json_decoder_init(&p->decoder);
-	return r < 0 ? r : json_encoder_init(&p->encoder);
+	if (r == 0)
+		r = json_encoder_init(&p->encoder);
+	return r < 0 ? r : tracker_init(&p->tracker, start);
 }
 
 /* What a function of support.py that runs user code has returned (taken; NULL: an exception is pending): its result, new
@@ -201,6 +205,7 @@ predictor_free(struct predictor *p)
 {
 	if (!p)
 		return;
+	tracker_done(&p->tracker);
 	json_decoder_done(&p->decoder);
 	json_encoder_done(&p->encoder);
 	Py_XDECREF(p->preview);
@@ -357,6 +362,8 @@ predictor_predict(struct predictor *p, const struct prediction_request *request,
 		    .body = text.bytes,
 		    .body_length = text.length,
 		    .owner = text.owner};
+	if (p->tracker.type != TRACKER_NONE && ret_answer->status == 200)
+		tracker_look(&p->tracker, prediction, ret_answer);
 out:
 	Py_XDECREF(prediction);
 	Py_DECREF(sample);

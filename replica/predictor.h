@@ -9,6 +9,7 @@
 #define REPLICA_PREDICTOR_H
 
 #include "common/error.h"
+#include "common/metrics.h"
 #include "common/start_record.h"
 #include "common/util.h"
 
@@ -62,12 +63,23 @@ struct prediction_request {
 	bool debug;               /* ?debug=true: log what passes through, cut to 10 elements and 500 characters */
 };
 
+/* What the tracker of the api makes of a prediction. */
+enum tracked {
+	TRACKED_NOTHING, /* there is no tracker, or no prediction */
+	TRACKED_CLASS,
+	TRACKED_VALUE,
+	TRACKED_WRONG, /* it has no value that the tracker could use, as was logged */
+};
+
 /* What to answer. body is valid until the next call of predictor_predict, and until prediction_answer_done, which must follow. */
 struct prediction_answer {
 	int status;               /* 200, 400, 406, 415, 500 */
 	const char *content_type; /* static text */
 	const char *body;
 	size_t body_length;
+	enum tracked tracked;
+	char class[METRICS_CLASS_MAX + 1]; /* of TRACKED_CLASS */
+	double value;                      /* of TRACKED_VALUE */
 	void *owner; /* a PyObject that body is part of, or NULL: body is static, or the predictor's */
 };
 

@@ -100,6 +100,7 @@ on_gone(struct http_conn *conn, void *arg)
 {
 	struct server *server = arg;
 
+	metrics_add(server->counting.metrics, METRIC_CLIENT_GONE, 1);
 	if (conn != server->current)
 		server_unpend(server, conn);
 }
@@ -133,6 +134,8 @@ static const struct http_conns_callbacks callbacks = {
     .on_refused = on_refused,
     .on_request = on_request,
     .on_gone = on_gone,
+    .on_answer = counting_on_answer,
+    .on_sent = counting_on_sent,
     .on_fatal = on_fatal,
 };
 
@@ -222,10 +225,11 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 {
 	struct prediction_answer result;
 	enum turn_outcome outcome;
-	int64_t ended_ns;
+	int64_t ended_ns, arrival_ns = conn->kept->arrival_ns;
 	bool leaves;
 
-	if (began_ns >= conn->kept->arrival_ns + server->timeout_ns) {
+	if (began_ns >= arrival_ns + server->timeout_ns) {
+		server->counting.times.queue_ns = began_ns - arrival_ns;
 		moving_answer_late(server, conn, false);
 		return began_ns;
 	}
@@ -235,8 +239,11 @@ serve(struct server *server, struct http_conn *conn, int64_t began_ns)
 	leaves = ended_ns - began_ns >= TURN_TICK_NS && link_is_up(&server->link) &&
 	    link_waiting_ns(&server->link) != 0;
 	if (outcome != TURN_TIMED_OUT) {
+		server->counting.times = (struct http_times){
+		    began_ns - arrival_ns, ended_ns - began_ns, ended_ns - arrival_ns};
+		server->counting.prediction = &result;
 		answer_prediction(conn, &result, leaves);
-		log_prediction(result.status, server->endpoint, ended_ns - began_ns);
+		log_prediction(NULL, result.status, server->endpoint, ended_ns - began_ns);
 	}
 	prediction_answer_done(&result);
 	note_duration(server, ended_ns - began_ns);
@@ -618,13 +625,18 @@ join_others(struct server *server, const struct start_record *start, struct erro
 	r = scoreboard_map(scoreboard_fd, &server->scoreboard);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
+	r = counting_init(server, start, scoreboard_fd);
 	fd_close(&scoreboard_fd);
+	if (r < 0)
+		return error_set(err, r, "cannot map its metrics: %s", strerror(-r));
 	snprintf(title, sizeof(title), "cortexd: keeper %s/%d", start->api, start->replica);
 	r = keeper_start(&server->memory, &server->scoreboard->connections,
-	    &server->scoreboard->slots[start->slot].connections, REPLICA_FD_CHANNEL, title, &server->keeper, err);
+	    &server->scoreboard->slots[start->slot].connections, server->counting.metrics, REPLICA_FD_CHANNEL, title,
+	    &server->keeper, err);
 	if (r < 0)
 		return r;
 	http_memory_keep_from_children(&server->memory);
+	counting_keep_from_children(server);
 	link_init(&server->link, server->scoreboard, (uint32_t)start->slot, server->keeper, REPLICA_FD_CHANNEL);
 	server->mine = REPLICA_STARTING;
 	server->turn.evacuate = moving_evacuate;
@@ -703,6 +715,7 @@ server_free(struct server *server)
 	}
 	http_memory_done(&server->memory);
 	http_routes_done(&server->routes);
+	counting_done(server);
 	scoreboard_unmap(server->scoreboard);
 	fd_close(&server->drain_fd);
 	free(server->description);

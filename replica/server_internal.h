@@ -8,6 +8,7 @@
 
 #include "common/start_record.h"
 #include "http/conn.h"
+#include "http/count.h"
 #include "http/listener.h"
 #include "replica/keeper.h"
 #include "replica/link.h"
@@ -15,6 +16,15 @@
 #include "replica/recycle.h"
 #include "replica/server.h"
 #include "replica/turn.h"
+
+/* What is counted about answers (counting.c). */
+struct counting {
+	struct metrics_area *metrics; /* of this replica */
+	struct metrics_api *api;      /* with the names of classes; NULL: no tracker needs them */
+	/* Of the answer that follows. */
+	struct http_times times;
+	const struct prediction_answer *prediction; /* that it is of; NULL: none */
+};
 
 struct server {
 	struct event_base *base;
@@ -28,6 +38,7 @@ struct server {
 	bool accepts; /* from the beginning */
 	struct keeper *keeper;
 	struct link link;
+	struct counting counting;
 	struct turn turn;
 
 	/* who has the turn */
@@ -101,6 +112,19 @@ bool moving_flush(struct server *server);
 
 /* Between two turns of the loop: when other replicas are idle, let them have some of ours. */
 void moving_share(struct server *server, int64_t now_ns);
+
+/* ---- counting.c ---- */
+
+/* Map what is counted in. 0 or a negative errno. */
+MUSTCHECK int counting_init(struct server *server, const struct start_record *start, int scoreboard_fd);
+void counting_done(struct server *server);
+
+/* Processes forked from now on do not have it. */
+void counting_keep_from_children(struct server *server);
+
+/* Callbacks of connections. */
+void counting_on_answer(struct http_conn *conn, const struct http_answer *answer, void *arg);
+void counting_on_sent(struct http_conn *conn, bool sent, void *arg);
 
 /* ---- children.c ---- */
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@
 static struct {
 	pid_t pid; /* of the template */
 	int n_listeners;
+	struct stat output; /* what it was started with as standard error */
 	bool forks; /* it is we who fork, or this is a replica, which looks after its children itself (children.c) */
 } process_wide;
 
@@ -218,6 +220,37 @@ take_record(enum record_kind kind, int *ret_fd, struct error *err)
 	return 0;
 }
 
+/* Does the descriptor lead where the template was started to write? A predictor may have put something else there. */
+static bool
+is_output(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino == process_wide.output.st_ino &&
+	    st.st_dev == process_wide.output.st_dev;
+}
+
+/* A pipe of its own for what it prints. None: it goes on with that of the template. */
+static int
+take_output(bool framed, struct error *err)
+{
+	int fd, above, r;
+
+	r = take_record(RECORD_OUTPUT, &fd, err);
+	if (r < 0 || fd < 0)
+		return r;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1); /* the predictor may have closed what is below */
+	fd_close(&fd);
+	if (above < 0)
+		return error_set(err, -errno, "dup: %s", strerror(errno));
+	for (fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+		if (is_output(fd) && dup2(above, fd) < 0)
+			r = error_set(err, -errno, "dup: %s", strerror(errno));
+	fd_close(&above);
+	log_set_framed(framed);
+	return r;
+}
+
 static int
 begin(int n_listeners, struct start_record *ret_start, struct error *err)
 {
@@ -230,7 +263,11 @@ begin(int n_listeners, struct start_record *ret_start, struct error *err)
 	fd_close(&fd);
 	if (r < 0)
 		return r;
+	r = take_output(ret_start->log_framed, err);
+	if (r < 0)
+		return r;
 	log_set_identity("replica", ret_start->api, ret_start->replica);
+	log_set_access(ret_start->log_access);
 	title_set("cortexd: replica %s/%d (loading)", ret_start->api, ret_start->replica);
 	r = take_record(RECORD_CHANNEL, &fd, err);
 	if (r == 0)
@@ -267,6 +304,7 @@ template_run(struct start_record *start, struct predictor **ret_predictor, enum 
 	int control, r;
 
 	process_wide.pid = getpid();
+	fstat(STDERR_FILENO, &process_wide.output);
 	process_wide.n_listeners = start->n_listeners;
 	*ret_done = start->preload;
 	r = load(start, ret_predictor, err);

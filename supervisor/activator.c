@@ -34,6 +34,8 @@ make_start_record(const struct supervisor *supervisor)
 	    .stop_timeout_ms = supervisor->options.stop_timeout_ms,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
+	    .log_access = config->server.log_access,
+	    .log_framed = supervisor->activator.output != NULL,
 	};
 	char *text;
 
@@ -73,17 +75,19 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 	struct supervisor *supervisor = slot->supervisor;
 	const struct listeners *listeners = supervisor->listeners;
 	size_t n_fds = ACTIVATOR_FD_LISTENER + listeners->n;
+	int output = output_open(slot, "activator", ""), *fds, start, r;
 	char *text = make_start_record(supervisor);
-	int *fds, start, r;
 
 	start = memfd_sealed("cortexd-start", text, strlen(text));
 	free(text);
-	if (start < 0)
+	if (start < 0) {
+		fd_close(&output);
 		return error_set(err, start, "cannot make its start record: %s", strerror(-start));
+	}
 	fds = xcalloc(n_fds, sizeof(*fds));
 	fds[0] = -1;
-	fds[1] = STDOUT_FILENO;
-	fds[2] = STDERR_FILENO;
+	fds[1] = output >= 0 ? output : STDOUT_FILENO;
+	fds[2] = output >= 0 ? output : STDERR_FILENO;
 	fds[ACTIVATOR_FD_CONTROL] = control;
 	fds[ACTIVATOR_FD_START] = start;
 	fds[ACTIVATOR_FD_SCOREBOARD] = supervisor->board.fd;
@@ -94,6 +98,8 @@ spawn_activator(struct slot *slot, int control, struct error *err)
 	r = child_exec(slot, &supervisor->activator_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
+	fd_close(&output);
+	outputs_give(supervisor);
 	return r;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/fd.h"
+#include "common/log.h"
 
 #define IN_FLIGHT_MAX 1000000u /* at one place; more are no requests */
 
@@ -21,7 +22,8 @@ board_init(struct board *board, struct error *err)
 	r = scoreboard_new(&board->scoreboard, &board->fd);
 	if (r < 0)
 		return error_set(err, r, "cannot make the scoreboard: %s", strerror(-r));
-	return 0;
+	r = metrics_map_api(board->fd, METRICS_NO_API, &board->no_api);
+	return r < 0 ? error_set(err, r, "cannot map the metrics: %s", strerror(-r)) : 0;
 }
 
 void
@@ -29,6 +31,9 @@ board_done(struct board *board)
 {
 	for (uint32_t i = 0; i < board->n_places; i++)
 		fd_close(&board->places[i].channel);
+	for (uint32_t i = 0; i < board->n_apis; i++)
+		metrics_unmap_api(board->ranges[i].metrics);
+	metrics_unmap_api(board->no_api);
 	free(board->places);
 	free(board->ranges);
 	scoreboard_unmap(board->scoreboard);
@@ -78,12 +83,19 @@ int
 board_add_api(struct board *board, int max_replicas, struct error *err)
 {
 	uint32_t n = (uint32_t)max_replicas + SCOREBOARD_SPARE;
-	int number = find_range(board, n);
+	int number = find_range(board, n), r = 0;
 
 	if (number < 0)
 		number = add_range(board, n, err);
-	if (number >= 0)
-		board->ranges[number].given = true;
+	else
+		r = metrics_clear_api(board->fd, (uint32_t)number); /* they were another api's */
+	if (number < 0)
+		return number;
+	if (r == 0 && !board->ranges[number].metrics)
+		r = metrics_map_api(board->fd, (uint32_t)number, &board->ranges[number].metrics);
+	if (r < 0)
+		return error_set(err, r, "cannot make the metrics: %s", strerror(-r));
+	board->ranges[number].given = true;
 	return number;
 }
 
@@ -180,12 +192,28 @@ board_take(struct board *board, uint32_t api_number, uint32_t replica, struct sl
 		atomic_store(&words->idle_since_ns, 0);
 		atomic_store(&words->predictions, 0);
 		atomic_store(&words->pending, 0);
+		atomic_store(&words->counts, 1);
 		atomic_store(&words->state, REPLICA_STARTING);
 		range->n_used = MAX(range->n_used, i + 1);
 		atomic_store(&board->scoreboard->apis[api_number].n_used, range->n_used);
 		return (int)(range->first + i);
 	}
 	return -ENOSPC;
+}
+
+/* What has been counted at the place becomes the api's. Not trusted: which api that is. */
+static void
+fold_metrics(struct board *board, uint32_t number)
+{
+	struct scoreboard_slot *words = &board->scoreboard->slots[number];
+	int r = 0;
+
+	for (uint32_t i = 0; i < board->n_apis; i++)
+		if (number - board->ranges[i].first < board->ranges[i].n)
+			r = metrics_fold(board->fd, board->ranges[i].metrics, board->no_api, number);
+	if (r < 0)
+		log_warning("what a replica has counted is lost: %s", strerror(-r));
+	atomic_store(&words->counts, 0);
 }
 
 void
@@ -198,6 +226,7 @@ board_release(struct board *board, uint32_t number)
 	/* What neither the replica nor its keeper has handed on has ended with them. */
 	atomic_fetch_sub(&board->scoreboard->connections, n_lost);
 	atomic_store(&words->state, REPLICA_DEAD);
+	fold_metrics(board, number);
 	fd_close(&place->channel);
 	place->state = PLACE_FREE;
 	place->slot = NULL;

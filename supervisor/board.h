@@ -11,6 +11,7 @@
 #define SUPERVISOR_BOARD_H
 
 #include "common/error.h"
+#include "common/metrics.h"
 #include "common/scoreboard.h"
 #include "common/util.h"
 
@@ -32,13 +33,15 @@ struct place {
 struct range {
 	uint32_t first;
 	uint32_t n;
-	uint32_t n_used; /* those beyond were never used */
-	bool given;      /* an api has it */
+	uint32_t n_used;             /* those beyond were never used */
+	bool given;                  /* an api has it */
+	struct metrics_api *metrics; /* of it; NULL: not mapped yet */
 };
 
 struct board {
 	struct scoreboard *scoreboard; /* children can write anywhere in it: nothing that is read from it is trusted */
 	int fd;                        /* for children */
+	struct metrics_api *no_api;    /* what is counted for no api */
 	struct range *ranges;          /* of the apis */
 	struct place *places;
 	uint32_t n_places; /* in the ranges of all apis */

@@ -223,6 +223,7 @@ take_event(struct slot *slot, enum slot_event event)
 		enter_state(slot, now_ms);
 	if (slot->state == SLOT_EXITING && slot_is_free(slot)) {
 		bury(slot, now_ms);
+		output_close(slot);
 		slot->kind->on_gone(slot);
 		if (slot_handle(slot, SLOT_ON_FREE, now_ms) == SLOT_DO_NOTHING)
 			enter_state(slot, now_ms);
@@ -442,6 +443,7 @@ try_start(struct slot *slot, struct error *err)
 	r = slot->kind->spawn(slot, control[1], err);
 	if (r < 0) {
 		fd_close(&slot->control);
+		output_close(slot);
 		slot->kind->on_gone(slot);
 		goto out;
 	}
@@ -542,5 +544,6 @@ child_done(struct slot *slot)
 	if (slot->notice >= 0)
 		event_del(&slot->notice_event);
 	fd_close(&slot->notice);
+	output_close(slot);
 	evtimer_del(&slot->deadline_event);
 }

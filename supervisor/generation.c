@@ -191,6 +191,8 @@ make_fingerprint(struct generation *generation, const char *files)
 	add_text(&hash, api->predictor.path);
 	add_text(&hash, api->predictor.model);
 	add_text(&hash, api->predictor.signature_key);
+	add_text(&hash, api->tracker.key);
+	add_number(&hash, api->tracker.type);
 	add_model(&hash, config, generation->model_path);
 	add_text(&hash, api->predictor.python_path);
 	if (api->predictor.python_path) {
@@ -214,6 +216,7 @@ make_fingerprint(struct generation *generation, const char *files)
 	add_number(&hash, api->timeout_ms);
 	add_number(&hash, config->server.log_format);
 	add_number(&hash, config->server.log_level);
+	add_number(&hash, config->server.log_access);
 	for (size_t i = 0; i < generation->listeners->n; i++)
 		add_text(&hash, generation->listeners->all[i]->listener.text);
 	sha256_hex(&hash, generation->fingerprint, FINGERPRINT_DIGITS);

@@ -35,6 +35,8 @@ make_start_record(const struct supervisor *supervisor)
 	    .state_dir = config->server.state_dir,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
+	    .log_files = config->server.log_files,
+	    .log_file_bytes = config->server.log_file_bytes,
 	};
 
 	return monitor_start_encode(&start);
@@ -69,8 +71,9 @@ spawn_monitor(struct slot *slot, int control, struct error *err)
 /* ---- talking ---- */
 
 static void
-on_ready(UNUSED struct slot *slot)
+on_ready(struct slot *slot)
 {
+	outputs_monitor_ready(slot->supervisor);
 }
 
 /* What cannot be sent was not heard: it asks again. */
@@ -130,8 +133,9 @@ was_useful(UNUSED const struct slot *slot)
 }
 
 static void
-on_gone(UNUSED struct slot *slot)
+on_gone(struct slot *slot)
 {
+	outputs_monitor_gone(slot->supervisor);
 }
 
 static const struct child_kind kind = {
@@ -182,14 +186,17 @@ monitor_compare(struct supervisor *supervisor)
 
 	if (!slot->kind)
 		return;
-	if (takeover_is_pending(&supervisor->takeover) || stopped) {
+	if (stopped) {
 		child_unwanted(slot);
 		return;
 	}
-	if (upgrade_has_replaced(supervisor))
+	if (upgrade_has_replaced(supervisor)) {
 		leave(supervisor);
-	else
+	} else if (!takeover_is_pending(&supervisor->takeover) && supervisor->admin.unix_fd < 0) {
 		admin_open_unix(supervisor);
+		if (supervisor->admin.unix_fd >= 0 && slot->state != SLOT_EMPTY) /* one that only wrote logs so far */
+			supervisor->monitor_watch.outdated = true;
+	}
 	if (supervisor->monitor_watch.outdated && slot->state == SLOT_READY)
 		child_unwanted(slot);
 	else if (slot->state == SLOT_EMPTY)

@@ -72,6 +72,8 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	    .model_path = generation->model_path,
 	    .signature_key = api->predictor.signature_key,
 	    .python_path = api->predictor.python_path,
+	    .tracker = api->tracker.type,
+	    .tracker_key = api->tracker.key,
 	    .metadata_json = api->predictor.metadata_json,
 	    .python = generation->python,
 	    .env = env,
@@ -88,6 +90,8 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	    .recycle_mem_bytes = api->recycle.max_mem_bytes,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
+	    .log_access = config->server.log_access,
+	    .log_framed = slot->output != NULL,
 	};
 
 	text = start_record_encode(&start);
@@ -104,14 +108,17 @@ replica_exec(struct slot *slot, enum preload preload, int control, int channel, 
 	const struct supervisor *supervisor = slot->supervisor;
 	const struct listeners *listeners = slot->generation->listeners;
 	size_t n_fds = REPLICA_FD_LISTENER + listeners->n;
+	int output = output_open(slot, preload == PRELOAD_NONE ? "replica" : "template", slot->generation->api->name);
 	int start = make_start_record(slot, preload, err), *fds, r;
 
-	if (start < 0)
+	if (start < 0) {
+		fd_close(&output);
 		return start;
+	}
 	fds = xcalloc(n_fds, sizeof(*fds));
 	fds[0] = -1;
-	fds[1] = STDOUT_FILENO;
-	fds[2] = STDERR_FILENO;
+	fds[1] = output >= 0 ? output : STDOUT_FILENO;
+	fds[2] = output >= 0 ? output : STDERR_FILENO;
 	fds[REPLICA_FD_CONTROL] = control;
 	fds[REPLICA_FD_START] = start;
 	fds[REPLICA_FD_SCOREBOARD] = supervisor->board.fd;
@@ -121,18 +128,22 @@ replica_exec(struct slot *slot, enum preload preload, int control, int channel, 
 	r = child_exec(slot, &supervisor->replica_program, fds, n_fds, err);
 	free(fds);
 	fd_close(&start);
+	fd_close(&output);
+	outputs_give(slot->supervisor);
 	return r;
 }
 
 static int
 fork_replica(struct slot *slot, int control, int channel, struct error *err)
 {
-	int start = make_start_record(slot, PRELOAD_NONE, err), r;
+	int output = output_open(slot, "replica", slot->generation->api->name);
+	int start = make_start_record(slot, PRELOAD_NONE, err), r = start;
 
-	if (start < 0)
-		return start;
-	r = template_fork(slot->template, slot, control, start, channel, err);
+	if (start >= 0)
+		r = template_fork(slot->template, slot, control, start, output, channel, err);
 	fd_close(&start);
+	fd_close(&output);
+	outputs_give(slot->supervisor);
 	return r;
 }
 

@@ -58,6 +58,7 @@ enum slot_action {
 struct cgroup;
 struct child_kind;
 struct generation;
+struct output;
 struct supervisor;
 
 #define SLOT_NAME_MAX 96
@@ -90,6 +91,7 @@ struct slot {
 	int control;         /* our end of its control socket, or -1: end seen */
 	int notice;          /* tells when exec has happened (spawn.h), or -1 */
 	struct death_evidence evidence;
+	struct output *output;    /* what the process writes to; NULL: where cortexd does (output.h) */
 	struct cgroup *cgroup;    /* of the process; NULL: none of its own */
 	int64_t oom_kills_before; /* the kernel's count at its start, or -1 */
 	struct backoff backoff;

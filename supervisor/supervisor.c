@@ -366,6 +366,7 @@ make_apis(struct supervisor *supervisor, struct error *err)
 	r = board_init(&supervisor->board, err);
 	if (r < 0)
 		return r;
+	outputs_init(supervisor);
 	activator_init(supervisor);
 	if (monitor_init(supervisor) < 0)
 		return error_set(err, -ENOMEM, "cannot set a timer");
@@ -525,6 +526,7 @@ done(struct supervisor *supervisor)
 		board_done(&supervisor->board);
 	}
 	monitor_done(supervisor);
+	outputs_done(supervisor);
 	admin_done(&supervisor->admin);
 	cgroups_free(supervisor->cgroups);
 	supply_done(supervisor);

@@ -7,7 +7,7 @@
  *
  * supervisor.c is the loop and the comparison, api.c what is compared for one api, child.c the deeds and events of one slot,
  * replica.c, template.c, activator.c and monitor.c the kinds of children, reload.c the way to another config, upgrade.c and takeover.c the way
- * to another build, stop.c the way out, report.c what the service manager hears.
+ * to another build, output.c what children print, stop.c the way out, report.c what the service manager hears.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
@@ -21,6 +21,7 @@
 #include "supervisor/inherited.h"
 #include "supervisor/listeners.h"
 #include "supervisor/monitor.h"
+#include "supervisor/output.h"
 #include "supervisor/reload.h"
 #include "supervisor/report.h"
 #include "supervisor/scale.h"
@@ -70,6 +71,7 @@ struct supervisor {
 	struct board board;
 	struct cgroups *cgroups; /* for replicas; NULL: there are none */
 	struct slot activator;
+	struct outputs outputs;
 	struct slot monitor;
 	struct monitor_watch monitor_watch;
 	struct admin admin;

@@ -104,11 +104,14 @@ template_is_free(const struct slot *template)
 }
 
 int
-template_fork(struct slot *template, struct slot *replica, int control, int start, int channel, struct error *err)
+template_fork(
+    struct slot *template, struct slot *replica, int control, int start, int output, int channel, struct error *err)
 {
 	int r;
 
 	r = record_send_numbers(replica->control, RECORD_START, 0, 0, start);
+	if (r == 0)
+		r = record_send_numbers(replica->control, RECORD_OUTPUT, 0, 0, output);
 	if (r == 0)
 		r = record_send_numbers(replica->control, RECORD_CHANNEL, 0, 0, channel);
 	if (r == 0)

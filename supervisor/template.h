@@ -27,9 +27,9 @@ void template_init(struct slot *slot, struct api *api, struct generation *genera
 /* May it be asked for one more replica now? */
 bool template_is_free(const struct slot *template);
 
-/* For spawn of a replica: let it be forked with this end of its control socket, this start record and this channel, which all
- * stay the caller's. 0, or a negative errno and err. */
+/* For spawn of a replica: let it be forked with this end of its control socket, this start record, this pipe to write to (-1: that of
+ * the template) and this channel, which all stay the caller's. 0, or a negative errno and err. */
 MUSTCHECK int template_fork(
-    struct slot *template, struct slot *replica, int control, int start, int channel, struct error *err);
+    struct slot *template, struct slot *replica, int control, int start, int output, int channel, struct error *err);
 
 #endif

@@ -72,7 +72,7 @@ def wait_until(condition, what, patience=PATIENCE):
         if value:
             return value
         if waited > patience:
-            raise AssertionError(f"never came true: {what}")
+            raise AssertionError(f"never came true: {what() if callable(what) else what}")
         time.sleep(min(0.005 + waited / 50, 0.25))
 
 

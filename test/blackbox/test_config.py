@@ -67,7 +67,7 @@ def test_what_is_commented_out_in_the_annotated_example_is_known(tmp_path):
     result = cortexd("-t", "-c", "cortex.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert "unknown key" not in result.stderr
-    for key in ("onnx", "tensorflow", "tracker", "admin"):
+    for key in ("onnx", "tensorflow", "admin"):
         assert re.search(rf"\b{key}\b.*(not supported yet|exactly one)", result.stderr), f"{key}: {result.stderr}"
 
 
@@ -96,6 +96,8 @@ GOOD = [
     api(predictor="{path: predictor.py, model: null}"),
     api(predictor="{path: predictor.py, env: {NAME: value, NUMBER: 5}}"),
     api("tracker: null"),
+    api("tracker: {model_type: classification}"),
+    api("tracker: {key: class, model_type: regression}"),
     api("compute: {min_replicas: 1, max_replicas: 1, init_replicas: 1}"),
     api("compute: {min_replicas: 2, max_replicas: 5, init_replicas: 3}"),
     api("compute: {target_cpu_utilization: 1}"),
@@ -149,7 +151,8 @@ BAD_ROWS = [
     (api(predictor="{path: predictor.py, model: nowhere.pkl}"), [r'3:35: .*model: "nowhere.pkl" does not exist']),
     (api(predictor="{path: predictor.py, python_path: none}"), [r'3:35: .*python_path: "none"']),
     (api(predictor="{path: predictor.py, metadata: [1]}"), [r"3:35: .*metadata: found a list; must be a map"]),
-    (api("tracker: {model_type: classification}"), [r"4:3: .*tracker.*not supported yet"]),
+    (api("tracker: {key: class}"), [r"4:12: .*tracker.model_type: missing; must be classification or regression"]),
+    (api("tracker: {model_type: clustering}"), [r'4:13: .*tracker.model_type: found the string "clustering"']),
     (api("compute: {min_replicas: 0}"), [r"4:13: .*compute.min_replicas: found .*0.*from 1"]),
     (api("compute: {max_replicas: 0}"), [r"4:13: .*compute.max_replicas"]),
     (api("compute: {min_replicas: 3, max_replicas: 2}"), [r"compute.m.._replicas: found"]),

@@ -19,6 +19,7 @@
 
 #include "common/channel.h"
 #include "http/conn.h"
+#include "http/count.h"
 #include "http/limits.h"
 #include "http/listener.h"
 
@@ -32,7 +33,8 @@ struct side {
 	bool holds; /* does not answer */
 	struct http_conn_list held;
 	unsigned n_held, n_requests, n_gone;
-	size_t answer_size; /* > 0: answers are that large, and not the body */
+	size_t answer_size;           /* > 0: answers are that large, and not the body */
+	struct metrics_area *metrics; /* where answers are counted; NULL: nowhere */
 };
 
 static inline uint64_t
@@ -96,10 +98,35 @@ side_on_fatal(const char *what, int error, UNUSED void *arg)
 	abort();
 }
 
+static inline void
+side_on_answer(struct http_conn *conn, const struct http_answer *answer, void *arg)
+{
+	const struct side *side = arg;
+	const struct http_times times = {1000, 2000, 3000};
+
+	if (!side->metrics)
+		return;
+	http_count_answer(side->metrics, conn, answer, true, &times);
+	metrics_prepare(side->metrics, http_conn_number(conn));
+}
+
+static inline void
+side_on_sent(UNUSED struct http_conn *conn, bool sent, void *arg)
+{
+	const struct side *side = arg;
+
+	if (side->metrics && sent)
+		metrics_commit(side->metrics);
+	else if (side->metrics)
+		http_count_gone(side->metrics);
+}
+
 static const struct http_conns_callbacks side_callbacks = {
     .on_head = side_on_head,
     .on_request = side_on_request,
     .on_gone = side_on_gone,
+    .on_answer = side_on_answer,
+    .on_sent = side_on_sent,
     .on_fatal = side_on_fatal,
 };
 

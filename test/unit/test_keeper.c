@@ -4,7 +4,7 @@
  * A process with real connections and a real keeper runs a script: read requests, predict, answer, move away. This test
  * traces it and kills it at every system call, and at many instructions in between; then it is the activator, takes what the
  * keeper sends, and goes on with it. The client must get one answer to each request, in order: its own, or a 500 for the one
- * that was being predicted.
+ * that was being predicted. And both processes together have counted what the client got, no more and no less.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,6 +41,7 @@ enum script {
 static struct shared {
 	_Atomic(int32_t) n_everywhere;
 	_Atomic(uint32_t) n_open;
+	struct metrics_area replica, activator; /* what they have counted */
 } * shared;
 
 /* The client: it sends FIRST bytes, and the rest when the script asks for it by a byte in `wants_more`. */
@@ -95,7 +96,9 @@ run_script(enum script script, int server, int channel)
 	side_init(&r, true);
 	r.conns.n_everywhere = &shared->n_everywhere;
 	r.conns.n_open_shown = &shared->n_open;
-	if (keeper_start(&r.memory, &shared->n_everywhere, &shared->n_open, channel, "keeper", &keeper, &err) < 0)
+	r.metrics = &shared->replica;
+	if (keeper_start(
+		&r.memory, &shared->n_everywhere, &shared->n_open, r.metrics, channel, "keeper", &keeper, &err) < 0)
 		abort();
 	keeper_helper_runs(keeper);
 	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
@@ -188,6 +191,26 @@ take_all(struct side *a, int channel)
 	}
 }
 
+static uint64_t
+counted(const struct metrics_area *area, enum metric metric)
+{
+	return atomic_load(&area->counters[metric]);
+}
+
+static void
+check_counts(unsigned n, unsigned n_failed)
+{
+	const struct metrics_area *replica = &shared->replica, *activator = &shared->activator;
+	uint64_t n_observed = 0;
+
+	assert_int_equal(counted(replica, METRIC_2XX) + counted(activator, METRIC_2XX), n - n_failed);
+	assert_int_equal(counted(replica, METRIC_5XX) + counted(activator, METRIC_5XX), n_failed);
+	assert_int_equal(counted(replica, METRIC_CLIENT_GONE) + counted(activator, METRIC_CLIENT_GONE), 0);
+	for (size_t i = 0; i < METRICS_BUCKETS; i++)
+		n_observed += atomic_load(&replica->buckets[METRICS_TOTAL][i]);
+	assert_int_equal(n_observed, counted(replica, METRIC_2XX));
+}
+
 /* All answers, each once and in order; how many of them were 500. */
 static unsigned
 check_client(struct side *a)
@@ -218,6 +241,7 @@ check_client(struct side *a)
 		n++;
 	}
 	assert_int_equal(n, N_ELEMENTS(bodies));
+	check_counts(n, n_failed);
 	return n_failed;
 }
 
@@ -233,7 +257,10 @@ live_and_die(enum script script, unsigned n, unsigned steps, unsigned *n_failed)
 
 	atomic_store(&shared->n_everywhere, 0);
 	atomic_store(&shared->n_open, 0);
+	memset(&shared->replica, 0, sizeof(shared->replica));
+	memset(&shared->activator, 0, sizeof(shared->activator));
 	side_init(&a, script == REQUESTED);
+	a.metrics = &shared->activator;
 	ASSERT(channel_pair(channel) == 0);
 	tcp_pair(tcp);
 	client.fd = tcp[0];

@@ -26,6 +26,7 @@ redirect(UNUSED void **state)
 	log_set_identity("replica", "iris", 3);
 	log_set_format(LOG_TEXT);
 	log_set_level(LOG_INFO);
+	log_set_framed(false);
 	return 0;
 }
 
@@ -85,7 +86,7 @@ test_levels_below_the_limit_are_silent(UNUSED void **state)
 {
 	log_set_level(LOG_WARNING);
 	log_info("no");
-	log_prediction(200, "/iris", 1);
+	log_prediction(NULL, 200, "/iris", 1);
 	assert_false(log_flush());
 	log_warning("yes");
 	assert_non_null(strstr(written(), "yes"));
@@ -140,7 +141,7 @@ test_a_reader_that_stalls_holds_nobody_up(UNUSED void **state)
 	assert_int_equal(count_written(&lost), 1);
 	assert_int_equal(n_written + lost, n);
 	for (int i = 0; i < 5000; i++)
-		log_prediction(200, "/iris", 1000);
+		log_prediction(NULL, 200, "/iris", 1000);
 	log_flush();
 	lost = 0;
 	n_written = count_written(&lost);
@@ -182,7 +183,7 @@ test_json_lines_are_json(UNUSED void **state)
 	assert_string_equal(json_string_value(json_object_get(line, "api")), "iris");
 	assert_int_equal(json_integer_value(json_object_get(line, "replica")), 3);
 	json_decref(line);
-	log_prediction(406, "/iris/predict", 1234567);
+	log_prediction(NULL, 406, "/iris/predict", 1234567);
 	assert_true(log_flush());
 	line = json_loads(written(), 0, NULL);
 	assert_int_equal(json_integer_value(json_object_get(line, "status")), 406);
@@ -197,19 +198,52 @@ test_predictions_are_gathered_and_none_is_lost(UNUSED void **state)
 	char *endpoint = malloc(5000);
 	int lines = 0;
 
-	log_prediction(200, "/iris", 63 * 1000);
+	log_prediction(NULL, 200, "/iris", 63 * 1000);
 	assert_string_equal(written(), "");
 	assert_true(log_flush());
 	assert_string_equal(written() + 24, " info  replica iris/3: 200 POST /iris 0.063 ms\n");
 	memset(endpoint, '/', 4999);
 	endpoint[4999] = '\0';
 	for (int i = 0; i < 100; i++)
-		log_prediction(500, i % 2 ? "/iris" : endpoint, INT64_MAX);
+		log_prediction(NULL, 500, i % 2 ? "/iris" : endpoint, INT64_MAX);
 	log_flush();
 	free(endpoint);
 	for (const char *at = written(); (at = strstr(at, " ms\n")); at++)
 		lines++;
 	assert_int_equal(lines, 100);
+}
+
+/* Each line says by its first bytes that it is ours; what is lost says how much. */
+static void
+test_lines_for_the_monitor_are_framed(UNUSED void **state)
+{
+	char message[LOG_MESSAGE_MAX];
+	const char *text;
+
+	log_set_framed(true);
+	log_error("one\ntwo");
+	text = written();
+	assert_memory_equal(text, "\x1eL\x1f", 3);
+	text = strchr(text, '\n') + 1;
+	assert_memory_equal(text, "\x1eL\x1f", 3);
+	assert_string_equal(text + 3 + 24, " error replica iris/3: two\n");
+	log_prediction("iris-2", 200, "/iris", 63 * 1000);
+	log_access_line("::1 - - x", 9);
+	log_flush();
+	text = written();
+	assert_memory_equal(text, "\x1eLiris-2\x1f", 9);
+	assert_string_equal(strchr(text, '\n'), "\n\x1e\x41\x1f::1 - - x\n");
+	memset(message, 'x', sizeof(message));
+	for (int i = 0; i < 100; i++)
+		log_info("%.*s", (int)sizeof(message), message);
+	while (*written())
+		;
+	log_info("it goes on");
+	text = written();
+	text += *text == '\n';
+	assert_memory_equal(text, "\x1e\x44", 2);
+	assert_true(strtol(text + 2, NULL, 10) > 10);
+	assert_non_null(strstr(text, " of the log were lost\n\x1eL\x1f"));
 }
 
 int
@@ -225,6 +259,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_a_line_that_was_cut_spoils_no_other, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_json_lines_are_json, redirect, restore),
 	    cmocka_unit_test_setup_teardown(test_predictions_are_gathered_and_none_is_lost, redirect, restore),
+	    cmocka_unit_test_setup_teardown(test_lines_for_the_monitor_are_framed, redirect, restore),
 	};
 
 	return cmocka_run_group_tests_name("log", tests, NULL, NULL);

@@ -766,10 +766,109 @@ refuses_an_interpreter_that_is_not_there(void **state UNUSED)
 	assert_string_equal(err.text, "python: \"/nonexistent/bin/python\": No such file or directory");
 }
 
+/* What the tracker of a new predictor makes of a sample that it gives back. */
+static struct prediction_answer
+track(enum tracker_type type, const char *key, const char *expression)
+{
+	static int number;
+	char *name = xasprintf("tracked_%d.py", number++);
+	char *code = xasprintf(
+	    "import datetime, decimal, fractions\ndef predict(sample, metadata):\n    return %s\n", expression);
+	struct start_record start = test_start_record();
+	const struct prediction_request request = {.body = "1", .body_length = 1, .content_type = "application/json"};
+	struct prediction_answer answer;
+	struct predictor *predictor;
+	struct error err;
+
+	write_file(name, code);
+	start.implementation = name;
+	start.metadata_json = (char *)"{}";
+	start.tracker = type;
+	start.tracker_key = (char *)key;
+	quiet();
+	assert_int_equal(predictor_load(&start, &predictor, &err), 0);
+	predictor_predict(predictor, &request, &answer);
+	loud();
+	prediction_answer_done(&answer);
+	predictor_free(predictor);
+	free(name);
+	free(code);
+	return answer;
+}
+
+static void
+assert_class(const char *key, const char *expression, const char *class)
+{
+	struct prediction_answer answer = track(TRACKER_CLASSIFICATION, key, expression);
+
+	assert_int_equal(answer.tracked, TRACKED_CLASS);
+	assert_string_equal(answer.class, class);
+}
+
+static void
+assert_value(const char *key, const char *expression, double value)
+{
+	struct prediction_answer answer = track(TRACKER_REGRESSION, key, expression);
+
+	assert_int_equal(answer.tracked, TRACKED_VALUE);
+	assert_true(answer.value == value);
+}
+
+static void
+a_tracker_takes_what_cortex_took(void **state UNUSED)
+{
+	assert_class(NULL, "'setosa'", "setosa");
+	assert_class(NULL, "-12", "-12");
+	assert_class("class", "{'class': 'b', 'other': 1}", "b");
+	assert_class("class", "{'class': 10**30}", "1000000000000000000000000000000");
+	assert_value(NULL, "3", 3);
+	assert_value(NULL, "-0.5", -0.5);
+	assert_value("price", "{'price': 1e300}", 1e300);
+	assert_value(NULL, "decimal.Decimal('2.5')", 2.5);
+}
+
+static void
+a_long_class_is_cut_at_a_character(void **state UNUSED)
+{
+	struct prediction_answer answer = track(TRACKER_CLASSIFICATION, NULL, "'x' + '\u20ac' * 100");
+
+	assert_int_equal(answer.tracked, TRACKED_CLASS);
+	assert_int_equal(strlen(answer.class), 61);
+	assert_memory_equal(answer.class + 58, "\xe2\x82\xac", 3);
+}
+
+static void
+what_a_tracker_cannot_use_is_said_and_answered_all_the_same(void **state UNUSED)
+{
+	static const char *const classes[] = {"1.5", "True", "None", "[1]", "''", "'\\udc80'", "{'a': 1}"};
+	static const char *const values[] = {"'1'", "True", "None", "float('nan')", "float('inf')", "10**400", "[1.0]"};
+	struct prediction_answer answer;
+	char *log;
+
+	for (size_t i = 0; i < N_ELEMENTS(classes); i++)
+		assert_int_not_equal(track(TRACKER_CLASSIFICATION, NULL, classes[i]).tracked, TRACKED_CLASS);
+	for (size_t i = 0; i < N_ELEMENTS(values); i++)
+		assert_int_not_equal(track(TRACKER_REGRESSION, NULL, values[i]).tracked, TRACKED_VALUE);
+	free(take_log());
+	answer = track(TRACKER_CLASSIFICATION, "class", "{'klass': 1}");
+	assert_int_equal(answer.status, 200);
+	assert_int_equal(answer.tracked, TRACKED_WRONG);
+	log = take_log();
+	assert_non_null(strstr(log, "tracker: the response has no key \"class\""));
+	free(log);
+	assert_int_equal(track(TRACKER_CLASSIFICATION, "class", "'class'").tracked, TRACKED_WRONG);
+	assert_int_equal(track(TRACKER_REGRESSION, NULL, "1.5 if sample else 1/0").tracked, TRACKED_VALUE);
+	assert_int_equal(track(TRACKER_REGRESSION, NULL, "1/0").tracked, TRACKED_NOTHING);
+	assert_int_equal(track(TRACKER_NONE, NULL, "1").tracked, TRACKED_NOTHING);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_tracker_takes_what_cortex_took),
+	    cmocka_unit_test(a_long_class_is_cut_at_a_character),
+	    cmocka_unit_test(what_a_tracker_cannot_use_is_said_and_answered_all_the_same),
 	    cmocka_unit_test(refuses_an_interpreter_that_is_not_there),
 	    cmocka_unit_test(runs_in_the_configured_environment),
 	    cmocka_unit_test(leaves_signals_to_the_replica),

@@ -198,6 +198,8 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .preload = PRELOAD_MODULE,
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_WARNING,
+	    .log_access = LOG_ACCESS_JSON,
+	    .log_framed = true,
 	};
 	struct start_record got;
 	struct error err;
@@ -232,6 +234,8 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.preload, PRELOAD_MODULE);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_WARNING);
+	assert_int_equal(got.log_access, LOG_ACCESS_JSON);
+	assert_true(got.log_framed);
 	start_record_done(&got);
 }
 
@@ -250,6 +254,8 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	    .stop_timeout_ms = 5000,
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_DEBUG,
+	    .log_access = LOG_ACCESS_COMBINED,
+	    .log_framed = true,
 	};
 	struct activator_start got;
 	struct error err;
@@ -270,6 +276,8 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.stop_timeout_ms, 5000);
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_DEBUG);
+	assert_int_equal(got.log_access, LOG_ACCESS_COMBINED);
+	assert_true(got.log_framed);
 	activator_start_done(&got);
 	for (size_t cut = 0; cut < strlen(json); cut++)
 		assert_int_equal(activator_start_decode(json, cut, &got, &err), -EBADMSG);
