@@ -456,7 +456,7 @@ def follow(cortexd, query):
 
 
 def test_who_follows_sees_every_line_also_while_files_are_rotated(start):
-    cortexd = start(PRINTER, server="log: {files: 9, file_size: 4Ki}")
+    cortexd = start(PRINTER, server="log: {files: 50, file_size: 4Ki}")
     with follow(cortexd, "api=a&lines=0") as connection:
         head = b""
         while b"\r\n\r\n" not in head:
