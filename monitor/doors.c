@@ -16,7 +16,7 @@
 #include "monitor/monitor.h"
 
 /* What every answer says, whoever gets it: it is not for other pages, nor for caches; and what a page of ours may do. */
-static const char common_fields[] =
+const char door_fields[] =
     "Cache-Control: no-store\r\n"
     "X-Content-Type-Options: nosniff\r\n"
     "Referrer-Policy: no-referrer\r\n"
@@ -76,7 +76,7 @@ open_door(struct monitor *monitor, struct door *door, bool is_tcp, unsigned max,
 	if (http_conns_init(&door->conns, monitor->base, &monitor->memory, &request_callbacks, door, err) < 0)
 		return -ENOMEM;
 	door->conns.watches_requests = true;
-	door->conns.common = common_fields;
+	door->conns.common = door_fields;
 	return 0;
 }
 
@@ -117,6 +117,7 @@ doors_close(struct monitor *monitor)
 	}
 	monitor->n_listeners = 0;
 	monitor->unix_door.conns.closing = monitor->tcp_door.conns.closing = true;
+	events_close(monitor); /* who follows shall follow the other one */
 }
 
 void
@@ -124,4 +125,5 @@ doors_reap(struct monitor *monitor)
 {
 	http_conns_reap(&monitor->unix_door.conns);
 	http_conns_reap(&monitor->tcp_door.conns);
+	events_reap(monitor);
 }

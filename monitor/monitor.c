@@ -10,11 +10,107 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 
 #define RECORDS_PER_TURN 16
 #define ALONE_MAX_S      60
+#define EVENTS_MS        900 /* between two for the same follower; others may ask more often */
+
+/* ---- seeing ---- */
+
+static void
+ask(struct monitor *monitor)
+{
+	monitor->asked_ms = clock_ms();
+	monitor->asks_again = false;
+	monitor->asked = record_send(MONITOR_FD_CONTROL, RECORD_ASK, NULL) == 0; /* else with the next tick */
+}
+
+static bool
+is_fresh(const struct monitor *monitor)
+{
+	return monitor->view.status && !monitor->asks_again && clock_ms() - monitor->view.made_ms < VIEW_FRESH_MS;
+}
+
+void
+monitor_tick_soon(struct monitor *monitor)
+{
+	static const struct timeval second = {1, 0};
+
+	if (!evtimer_pending(&monitor->tick, NULL))
+		evtimer_add(&monitor->tick, &second);
+}
+
+bool
+monitor_sees(struct monitor *monitor, struct http_conn *conn)
+{
+	if (is_fresh(monitor))
+		return true;
+	conn->mark = true;
+	TAILQ_INSERT_TAIL(&monitor->waiting, conn, in_pending);
+	monitor->n_waiting++;
+	if (!monitor->asked)
+		ask(monitor);
+	monitor_tick_soon(monitor);
+	return false;
+}
+
+void
+monitor_look_again(struct monitor *monitor)
+{
+	monitor->asks_again = true;
+}
+
+static struct http_conn *
+take_waiting(struct monitor *monitor)
+{
+	struct http_conn *conn = TAILQ_FIRST(&monitor->waiting);
+
+	TAILQ_REMOVE(&monitor->waiting, conn, in_pending);
+	monitor->n_waiting--;
+	conn->mark = false;
+	return conn;
+}
+
+static void
+take_status(struct monitor *monitor, int fd)
+{
+	int r = view_take(&monitor->view, fd, logs_status(monitor), clock_ms());
+
+	monitor->asked = false;
+	if (r < 0)
+		log_warning("what the supervisor says cannot be taken: %s", strerror(-r));
+	if (monitor->asks_again) {
+		ask(monitor);
+		return;
+	}
+	/* Those who come to wait meanwhile have their turn with the next one. */
+	for (unsigned n = r < 0 ? 0 : monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
+		request_answer(monitor, take_waiting(monitor));
+	if (r == 0 && clock_ms() - monitor->events_ms >= EVENTS_MS)
+		events_send(monitor);
+}
+
+/* Who follows sees something new each second; who waits in vain is told. */
+static void
+tick_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
+{
+	struct monitor *monitor = arg;
+	bool wanted = monitor->n_waiting > 0 || monitor->n_followers > 0;
+
+	if (monitor->asked && clock_ms() - monitor->asked_ms >= VIEW_PATIENCE_MS) {
+		monitor->asked = false;
+		for (unsigned n = monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
+			answer_error(take_waiting(monitor), 503, "the supervisor does not answer");
+	} else if (!monitor->asked && wanted) {
+		ask(monitor);
+	}
+	action_expire(monitor, clock_ms());
+	if (wanted || !TAILQ_EMPTY(&monitor->actions))
+		monitor_tick_soon(monitor);
+}
 
 /* ---- the supervisor ---- */
 
@@ -35,6 +131,12 @@ take_record(struct monitor *monitor, const struct record *record)
 	case RECORD_PING:
 		if (record_send(MONITOR_FD_CONTROL, RECORD_PONG, NULL) < 0)
 			log_debug("the supervisor cannot be answered");
+		break;
+	case RECORD_STATUS:
+		take_status(monitor, record->fd);
+		break;
+	case RECORD_DONE:
+		action_done(monitor, record);
 		break;
 	case RECORD_SOURCE:
 		sources_add(&monitor->sources, record);
@@ -167,6 +269,15 @@ monitor_init(struct monitor *monitor, struct error *err)
 	monitor->base = event_base_new();
 	if (!monitor->base)
 		return error_set(err, -ENOMEM, "libevent cannot make an event base");
+	evtimer_assign(&monitor->tick, monitor->base, tick_cb, monitor);
+	TAILQ_INIT(&monitor->waiting);
+	TAILQ_INIT(&monitor->actions);
+	TAILQ_INIT(&monitor->predictions);
+	TAILQ_INIT(&monitor->followers);
+	TAILQ_INIT(&monitor->leavers);
+	r = view_init(&monitor->view, MONITOR_FD_SCOREBOARD);
+	if (r < 0)
+		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));
 	r = begin_logs(monitor, err);
 	if (r == 0)
 		r = doors_open(monitor, err);

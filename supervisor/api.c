@@ -3,6 +3,7 @@
  */
 #include "supervisor/api.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -304,6 +305,7 @@ void
 api_set_candidate(struct api *api, struct generation *candidate)
 {
 	drop_candidate(api, "there is a newer config");
+	api->history.rejected[0] = '\0';
 	if (!candidate)
 		return;
 	api->candidate = generation_ref(candidate);
@@ -393,6 +395,7 @@ accept_candidate(struct api *api)
 	api->verified_ms = api->candidate_ms;
 	api->doubted_ms = 0;
 	api->awaits_model = false;
+	api->history.serves_since_ms = clock_ms();
 	activator_tell_apis(api->supervisor); /* which keeps to the limits of the generation */
 }
 
@@ -402,6 +405,7 @@ reject_candidate(struct api *api, const char *why)
 	bool waits = api->awaits_model && api->candidate->failure;
 
 	reload_note_failure(api->supervisor, api, why);
+	snprintf(api->history.rejected, sizeof(api->history.rejected), "%s", why);
 	drop_candidate(api, "its generation does not start");
 	if (!api->generation && !waits)
 		api->retired = true;
@@ -564,6 +568,21 @@ api_compare(struct api *api, bool serving)
 	choose_templates(api);
 	carry_out(api, &api->templates, start_template);
 	carry_out(api, &api->slots, start_replica);
+}
+
+/* ---- history ---- */
+
+void
+api_note_death(struct api *api, const struct slot *slot, enum death_kind kind, const char *text)
+{
+	struct api_history *history = &api->history;
+	struct api_death *death = &history->deaths[history->n_noted++ % API_DEATHS_MAX];
+
+	history->n_deaths[kind]++;
+	death->at_ms = clock_ms();
+	death->replica = slot->index;
+	death->kind = kind;
+	snprintf(death->text, sizeof(death->text), "%s", text);
 }
 
 /* ---- questions ---- */

@@ -30,6 +30,27 @@ struct supervisor;
 
 TAILQ_HEAD(slot_list, slot);
 
+#define API_DEATHS_MAX     10
+#define API_DEATH_TEXT_MAX 256
+
+/* A replica, or a template, that has died although nobody had asked for it. */
+struct api_death {
+	int64_t at_ms;
+	int replica; /* -1: a template */
+	enum death_kind kind;
+	char text[API_DEATH_TEXT_MAX];
+};
+
+/* What status shows of the past. */
+struct api_history {
+	uint64_t n_deaths[DEATH_N_KINDS];
+	struct api_death deaths[API_DEATHS_MAX]; /* a ring; the next one goes to n_noted % API_DEATHS_MAX */
+	size_t n_noted;
+	int64_t cpu_gone_us;               /* used by replicas that are gone */
+	int64_t serves_since_ms;           /* when the generation began to serve; 0: it has not */
+	char rejected[API_DEATH_TEXT_MAX]; /* why the last candidate was dropped; "": it was not */
+};
+
 struct api {
 	struct supervisor *supervisor;
 	uint32_t number; /* on the scoreboard; free again when the api is gone */
@@ -53,6 +74,7 @@ struct api {
 	bool retired;                  /* no longer in the config: it ends when its queue is empty */
 	bool said_stuck; /* that the new generation cannot replace all of the old, because replicas of it keep dying */
 	struct autoscaler autoscaler;
+	struct api_history history;
 };
 
 /* Make one, with places on the board; nothing runs yet. 0 and *ret_api, or a negative errno and err. */
@@ -94,6 +116,9 @@ bool api_has_rolled(const struct api *api);
 bool api_is_gone(const struct api *api);
 
 int api_count_ready(const struct api *api);
+
+/* For its history. */
+void api_note_death(struct api *api, const struct slot *slot, enum death_kind kind, const char *text);
 
 /* Does an empty slot wait for a template that has died, and is to be started again? */
 bool api_waits_for_failing(const struct api *api, const struct slot *slot);

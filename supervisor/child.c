@@ -148,6 +148,16 @@ count_oom_kills(struct slot *slot)
 	evidence->oom_kills = MAX(count, 0);
 }
 
+static void
+note_death(struct slot *slot, enum death_kind kind, const char *text)
+{
+	slot->deaths++;
+	slot->last_death_kind = kind;
+	snprintf(slot->last_death, sizeof(slot->last_death), "%s", text);
+	if (slot->kind->on_death)
+		slot->kind->on_death(slot, kind, text);
+}
+
 /* Both ends of the process were seen: say why it died, decide when the next may start, and free the slot. */
 static void
 bury(struct slot *slot, int64_t now_ms)
@@ -167,8 +177,7 @@ bury(struct slot *slot, int64_t now_ms)
 	if (kind == DEATH_TOLD) {
 		log_info("%s: %s", slot->name, text);
 	} else {
-		slot->deaths++;
-		snprintf(slot->last_death, sizeof(slot->last_death), "%s", text);
+		note_death(slot, kind, text);
 		backoff_note_death(&slot->backoff, ready_ms, ready_ms > 0 && slot->kind->was_useful(slot));
 		slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
 		if (!stopping && !slot->trial && slot->start_after_ms <= now_ms)
@@ -463,6 +472,7 @@ out:
 void
 child_start(struct slot *slot)
 {
+	char text[sizeof(struct error) + 32];
 	int64_t now_ms = clock_ms();
 	struct error err;
 
@@ -474,8 +484,8 @@ child_start(struct slot *slot)
 		log_debug("%s: started as pid %d", slot->name, (int)slot->pid);
 		return;
 	}
-	slot->deaths++;
-	snprintf(slot->last_death, sizeof(slot->last_death), "cannot start: %s", err.text);
+	snprintf(text, sizeof(text), "cannot start: %s", err.text);
+	note_death(slot, DEATH_START_FAILED, text);
 	backoff_note_death(&slot->backoff, 0, false);
 	slot->start_after_ms = backoff_next_start(&slot->backoff, now_ms, arc4random());
 	log_error("%s: cannot start: %s; trying again in %.1f s", slot->name, err.text,

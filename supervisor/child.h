@@ -28,6 +28,8 @@ struct child_kind {
 	bool (*on_record)(struct slot *slot, const struct record *record);
 	/* It is dead: had it done anything useful since it was ready? */
 	bool (*was_useful)(const struct slot *slot);
+	/* It has died although nobody had asked for it, or could not be started: why. May be NULL. */
+	void (*on_death)(struct slot *slot, enum death_kind kind, const char *text);
 	/* The process is gone, and so is its control socket; or it was never there, because spawn failed. */
 	void (*on_gone)(struct slot *slot);
 	int64_t start_ms;       /* from fork to READY; 0: CHILD_START_TIMEOUT_MS */

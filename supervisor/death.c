@@ -13,6 +13,26 @@
 
 #define VMSTAT_MAX (256 * 1024)
 
+static const char *const kind_names[DEATH_N_KINDS] = {
+    [DEATH_TOLD] = "told",
+    [DEATH_START_FAILED] = "start_failed",
+    [DEATH_GAVE_UP] = "gave_up",
+    [DEATH_START_TIMEOUT] = "start_timeout",
+    [DEATH_NONSENSE] = "nonsense",
+    [DEATH_OVERDUE] = "overdue",
+    [DEATH_HUNG_UP] = "hung_up",
+    [DEATH_EXIT] = "exit",
+    [DEATH_EXIT_UNTOLD] = "exit_untold",
+    [DEATH_OUT_OF_MEMORY] = "out_of_memory",
+    [DEATH_SIGNAL] = "signal",
+};
+
+const char *
+death_kind_name(enum death_kind kind)
+{
+	return kind_names[kind];
+}
+
 const char *
 death_signal_name(int number, char text[32])
 {

@@ -46,6 +46,9 @@ struct death_evidence {
 /* Classify; text gets one line without "replica X" and without a full stop, e.g. "killed by SIGSEGV (core dumped)". */
 enum death_kind death_classify(const struct death_evidence *evidence, char text[DEATH_TEXT_MAX]);
 
+/* The name of a kind in status and metrics: "out_of_memory"; of TOLD "told". */
+const char *death_kind_name(enum death_kind kind);
+
 /* "SIGKILL", or "signal 42" for one without a name. */
 const char *death_signal_name(int number, char text[32]);
 

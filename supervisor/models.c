@@ -49,6 +49,7 @@ struct models {
 	void (*cb)(void *arg);
 	void *arg;
 	struct job collector;
+	uint64_t n_done, n_failed;
 };
 
 struct models *
@@ -156,6 +157,8 @@ over_cb(void *arg, const struct error *error)
 	const char *last = job->n_lines > 0 ? job->kept[(job->n_lines - 1) % JOB_KEPT_LINES] : "";
 
 	model->state = error ? MODEL_FAILED : MODEL_HERE;
+	model->models->n_done += !error;
+	model->models->n_failed += error != NULL;
 	if (error && !strncmp(last, failure, strlen(failure)))
 		model->why = xstrdup(last + strlen(failure));
 	else if (error)
@@ -181,6 +184,7 @@ start_job(struct models *models, struct model *model)
 	if (job_start(&model->job, models->base, &plan, &err) < 0) {
 		model->state = MODEL_FAILED;
 		model->why = xasprintf("cannot start cortexd-fetch: %s", err.text);
+		models->n_failed++;
 	}
 	free_environment(envp);
 }
@@ -240,6 +244,13 @@ models_fetch(
 		models->all[models->n++] = model;
 	}
 	start_some(models);
+}
+
+void
+models_count(const struct models *models, uint64_t *ret_done, uint64_t *ret_failed)
+{
+	*ret_done = models ? models->n_done : 0;
+	*ret_failed = models ? models->n_failed : 0;
 }
 
 char *

@@ -44,6 +44,9 @@ char *models_path(const struct models *models, const char *address, const char *
 void models_collect(
     struct models *models, const char *const *paths, size_t n_paths, const char *const *addresses, size_t n_addresses);
 
+/* How many were brought here, or found to be here in their latest version, and how many could not be had. */
+void models_count(const struct models *models, uint64_t *ret_done, uint64_t *ret_failed);
+
 /* As for environment.h: is this child one of ours; it was reaped; end them. NULL is fine. */
 bool models_own(const struct models *models, pid_t pid);
 void models_reaped(struct models *models, pid_t pid, int wait_status);

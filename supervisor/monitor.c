@@ -13,6 +13,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/monitor_start.h"
+#include "supervisor/activator.h"
 #include "supervisor/child.h"
 #include "supervisor/status.h"
 #include "supervisor/stop.h"
@@ -91,6 +92,65 @@ send_status(struct slot *slot)
 	free(text);
 }
 
+/* ---- doing ---- */
+
+/* The client is told that it is under way; what comes of it, status shows. */
+static void
+done(struct slot *slot, const struct record *asked, unsigned status, const char *text)
+{
+	int r = record_send_full(slot->control, RECORD_DONE, asked->numbers[0], status, text, -1);
+
+	if (r < 0)
+		log_debug("monitor: cannot be told what came of it: %s", strerror(-r));
+}
+
+static void
+do_reload(struct slot *slot, const struct record *record)
+{
+	unsigned number = reload_ask(slot->supervisor);
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", number);
+	if (number > 0)
+		done(slot, record, 202, text);
+	else
+		done(slot, record, 503, "cortexd stops");
+}
+
+/* Asking again does not hurry it: who wants that sends a signal. */
+static void
+do_stop(struct slot *slot, const struct record *record)
+{
+	done(slot, record, 202, NULL);
+	if (slot->supervisor->stop_level == STOP_NO)
+		stop_request(slot->supervisor, "stop requested");
+}
+
+static void
+do_delete(struct slot *slot, const struct record *record)
+{
+	struct supervisor *supervisor = slot->supervisor;
+	bool found = false;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++) {
+		struct api *api = supervisor->apis[i];
+
+		if (api->retired || strcmp(api->name, record->text) != 0)
+			continue;
+		log_info("api \"%s\" (%s) is deleted, until the next reload", api->name, api->endpoint);
+		api_set_candidate(api, NULL);
+		api_retire(api);
+		found = true;
+	}
+	if (!found) {
+		done(slot, record, 404, "there is no api of that name");
+		return;
+	}
+	done(slot, record, 202, NULL);
+	activator_tell_apis(supervisor);
+	supervisor_compare_soon(supervisor);
+}
+
 static bool
 on_record(struct slot *slot, const struct record *record)
 {
@@ -103,6 +163,15 @@ on_record(struct slot *slot, const struct record *record)
 	case RECORD_PONG:
 		supervisor->monitor_watch.pinged = false;
 		child_set_patience(slot, 0);
+		return true;
+	case RECORD_RELOAD:
+		do_reload(slot, record);
+		return true;
+	case RECORD_STOP:
+		do_stop(slot, record);
+		return true;
+	case RECORD_DELETE:
+		do_delete(slot, record);
 		return true;
 	default:
 		return false;

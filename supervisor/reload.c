@@ -29,7 +29,7 @@ result_path(const struct config *config, char path[PATH_MAX], const char *ending
 
 /* For the command that waits. A state directory that is full costs the command its answer, and nothing else. */
 static void
-write_result(const struct supervisor *supervisor, const char *state, const char *text)
+write_result(struct supervisor *supervisor, const char *state, const char *text)
 {
 	char path[PATH_MAX], next[PATH_MAX], *json;
 	json_t *root = json_pack("{si si ss ss+}", "pid", (int)getpid(), "number", (int)supervisor->reload.number,
@@ -37,6 +37,9 @@ write_result(const struct supervisor *supervisor, const char *state, const char 
 	FILE *file;
 	bool written;
 
+	supervisor->reload.state = state;
+	free(supervisor->reload.text);
+	supervisor->reload.text = xstrdup(text);
 	result_path(supervisor->config, path, "");
 	file = fopen(result_path(supervisor->config, next, ".next"), "we");
 	json = root ? json_dumps(root, JSON_COMPACT) : NULL;
@@ -71,6 +74,8 @@ end(struct supervisor *supervisor, bool good, const char *text)
 	reload->step = reload->rolling ? RELOAD_ROLLING : RELOAD_NONE;
 	config_unref(take_ptr(&reload->config));
 	listeners_unref(take_ptr(&reload->listeners));
+	reload->n_done += good;
+	reload->n_not_done += !good;
 	if (good)
 		log_info("reload: %s", text);
 	else
@@ -167,6 +172,17 @@ reload_request(struct supervisor *supervisor)
 		return;
 	}
 	begin(supervisor);
+}
+
+unsigned
+reload_ask(struct supervisor *supervisor)
+{
+	unsigned before = supervisor->reload.number;
+
+	if (supervisor->stop_level != STOP_NO && upgrade_successor(supervisor) == 0)
+		return 0;
+	reload_request(supervisor);
+	return MAX(supervisor->reload.number, before + 1);
 }
 
 /* ---- applying ---- */
@@ -390,4 +406,5 @@ reload_done(struct supervisor *supervisor)
 {
 	config_unref(take_ptr(&supervisor->reload.config));
 	listeners_unref(take_ptr(&supervisor->reload.listeners));
+	free(supervisor->reload.text);
 }

@@ -39,7 +39,10 @@ struct reload {
 	int64_t since_ms;
 	unsigned n_failed; /* apis that stay as they were */
 	unsigned n_changed, n_added, n_removed, n_unchanged;
-	struct error failure; /* the first */
+	struct error failure;        /* the first */
+	const char *state;           /* of the last one, for status: running, done, failed; NULL: there is none yet */
+	char *text;                  /* what came of it */
+	uint64_t n_done, n_not_done; /* reloads in all, the start left out */
 };
 
 /* The start counts as number 1, or as the last one of the cortexd that was replaced (takeover.h): it begins; it is over. */
@@ -48,6 +51,9 @@ void reload_started(struct supervisor *supervisor);
 
 /* SIGHUP. */
 void reload_request(struct supervisor *supervisor);
+
+/* The same: the number that the reload has, or will have. 0: cortexd stops. */
+unsigned reload_ask(struct supervisor *supervisor);
 
 /* What the new config needs is there; false: its environment cannot be built, as was logged. */
 void reload_go_on(struct supervisor *supervisor, bool found);

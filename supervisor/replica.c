@@ -180,8 +180,18 @@ spawn_replica(struct slot *slot, int control, struct error *err)
 }
 
 static void
-on_ready(UNUSED struct slot *slot)
+on_ready(struct slot *slot)
 {
+	struct api *api = supervisor_find_api(slot->supervisor, slot->api);
+
+	if (slot->generation == api->generation && api->history.serves_since_ms == 0)
+		api->history.serves_since_ms = slot->ready_since_ms;
+}
+
+static void
+on_death(struct slot *slot, enum death_kind death, const char *text)
+{
+	api_note_death(supervisor_find_api(slot->supervisor, slot->api), slot, death, text);
 }
 
 static bool
@@ -219,6 +229,8 @@ on_gone(struct slot *slot)
 	struct place *place;
 
 	slot->recycle = false;
+	supervisor_find_api(slot->supervisor, slot->api)->history.cpu_gone_us += slot->usage.cpu_us;
+	slot->usage = (struct slot_usage){.n = 0};
 	scale_unequip(slot);
 	cgroup_drop(slot->cgroup);
 	slot->cgroup = NULL;
@@ -244,6 +256,7 @@ static const struct child_kind kind = {
     .on_ready = on_ready,
     .on_record = on_record,
     .was_useful = was_useful,
+    .on_death = on_death,
     .on_gone = on_gone,
     .unhurried_drain_ms = unhurried_drain_ms,
     .overdue = "its prediction still runs",

@@ -195,6 +195,63 @@ list_roots(const struct supervisor *supervisor, struct usage_root **ret_roots)
 	return n;
 }
 
+/* In the order of list_roots. */
+static void
+keep_usage(struct supervisor *supervisor, const struct usage_root *roots, size_t n, int64_t now_ms)
+{
+	struct slot *slot;
+	size_t at = 0;
+
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		TAILQ_FOREACH (slot, &supervisor->apis[i]->slots, in_api) {
+			struct slot_usage *usage = &slot->usage;
+
+			if (slot->pid == 0)
+				continue;
+			ASSERT(at < n && roots[at].id == slot->process);
+			usage->cpu_us = MAX(usage->cpu_us, roots[at].cpu_us);
+			usage->rss_kib = roots[at++].rss_kib;
+			if (slot->state != SLOT_READY)
+				continue;
+			usage->readings[usage->n % SLOT_CPU_READINGS].at_ms = now_ms;
+			usage->readings[usage->n++ % SLOT_CPU_READINGS].cpu_us = usage->cpu_us;
+		}
+}
+
+void
+scale_note_end(struct slot *slot)
+{
+	const struct usage *usage = slot->supervisor->scale.usage;
+
+	if (usage && slot->place >= 0)
+		slot->usage.cpu_us = MAX(slot->usage.cpu_us, usage_cpu_us(usage, slot->process));
+}
+
+int64_t
+scale_cpu_millicpu(const struct api *api, int *ret_n)
+{
+	int64_t millicpu = 0;
+	struct slot *slot;
+
+	*ret_n = 0;
+	TAILQ_FOREACH (slot, &api->slots, in_api) {
+		const struct slot_usage *usage = &slot->usage;
+		unsigned first = usage->n > SLOT_CPU_READINGS ? usage->n - SLOT_CPU_READINGS : 0;
+		unsigned last = usage->n - 1;
+		int64_t ms, us;
+
+		if (slot->state != SLOT_READY || usage->n < 2)
+			continue;
+		first %= SLOT_CPU_READINGS;
+		last %= SLOT_CPU_READINGS;
+		ms = usage->readings[last].at_ms - usage->readings[first].at_ms;
+		us = usage->readings[last].cpu_us - usage->readings[first].cpu_us;
+		millicpu += us / MAX(ms, 1);
+		++*ret_n;
+	}
+	return millicpu;
+}
+
 static void
 feed(const struct supervisor *supervisor, struct api *api, int64_t now_ms)
 {
@@ -247,6 +304,7 @@ tick_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 
 	if (usage_sample(supervisor->scale.usage, roots, n) < 0)
 		log_debug("the CPU time of some processes could not be read");
+	keep_usage(supervisor, roots, n, now_ms);
 	free(roots);
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		struct api *api = supervisor->apis[i];

@@ -42,6 +42,13 @@ void scale_remove_api(struct api *api);
 /* Say how many replicas each api may have, and may start. Before each comparison. */
 void scale_share(struct supervisor *supervisor);
 
+/* A replica's process has ended, and usage_before_reap was told: what it has used in all. Nothing for other slots. */
+void scale_note_end(struct slot *slot);
+
+/* CPU that the replicas of an api use, as a mean over the last seconds, in thousandths of one; of those that are ready and were measured,
+ * whose number is *ret_n. */
+int64_t scale_cpu_millicpu(const struct api *api, int *ret_n);
+
 /* A replica's process is about to be started: give it a number of its own, and the devices that it asks for; false: there are
  * not so many free. When it is gone, they are free again. */
 MUSTCHECK bool scale_equip(struct slot *slot);

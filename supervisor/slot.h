@@ -63,6 +63,18 @@ struct supervisor;
 
 #define SLOT_NAME_MAX 96
 
+#define SLOT_CPU_READINGS 16
+
+/* What the process of a replica has used, as of the last samples (scale.h). */
+struct slot_usage {
+	int64_t cpu_us;  /* with all its descendants, since it was started */
+	int64_t rss_kib; /* 0: not known yet */
+	unsigned n;      /* readings since it was ready, of which the last are here: */
+	struct {
+		int64_t at_ms, cpu_us;
+	} readings[SLOT_CPU_READINGS]; /* a ring */
+};
+
 struct slot {
 	struct supervisor *supervisor;
 	const struct child_kind *kind; /* child.h */
@@ -98,6 +110,8 @@ struct slot {
 	int64_t start_after_ms;          /* not before this; moved on by each death */
 	unsigned deaths;                 /* that nobody asked for */
 	char last_death[DEATH_TEXT_MAX]; /* of these, in words */
+	enum death_kind last_death_kind;
+	struct slot_usage usage; /* of a replica */
 
 	struct event control_event;
 	struct event notice_event;

@@ -51,6 +51,16 @@ supervisor_add_api(struct supervisor *supervisor, struct api *api)
 	supervisor->apis[supervisor->n_apis++] = api;
 }
 
+struct api *
+supervisor_find_api(const struct supervisor *supervisor, uint32_t number)
+{
+	for (size_t i = 0; i < supervisor->n_apis; i++)
+		if (supervisor->apis[i]->number == number)
+			return supervisor->apis[i];
+	ASSERT(!"an api without a struct api");
+	return NULL;
+}
+
 void
 supervisor_remove_api(struct supervisor *supervisor, struct api *api)
 {
@@ -212,6 +222,8 @@ reap(struct supervisor *supervisor, pid_t pid)
 		kill(-pid, SIGKILL);
 	if (supervisor->scale.usage)
 		usage_before_reap(supervisor->scale.usage, pid);
+	if (slot)
+		scale_note_end(slot);
 	if (waitpid(pid, &status, 0) != pid)
 		return;
 	if (slot)
@@ -557,6 +569,7 @@ supervisor_run(struct config *config, const struct supervisor_options *options)
 	struct supervisor supervisor = {
 	    .config = config_ref(config),
 	    .options = *options,
+	    .started_ms = clock_ms(),
 	    .state_lock = -1,
 	    .reserve_fd = -1,
 	    .report = {.notify = {.fd = -1}},

@@ -94,6 +94,7 @@ struct supervisor {
 
 	struct report report; /* what the service manager knows */
 
+	int64_t started_ms;
 	enum stop_level stop_level; /* only ever rises */
 	int64_t stop_since_ms;
 	int64_t stop_said_ms; /* when the level was last raised */
@@ -113,6 +114,9 @@ void supervisor_compare_later(struct supervisor *supervisor);
 
 /* The slot of a process, or NULL. */
 struct slot *supervisor_find_slot(struct supervisor *supervisor, pid_t pid);
+
+/* The api with that number. There is one for every slot of a replica or a template. */
+struct api *supervisor_find_api(const struct supervisor *supervisor, uint32_t number);
 
 /* Give up the api, whose replicas are gone. */
 void supervisor_remove_api(struct supervisor *supervisor, struct api *api);

@@ -69,6 +69,10 @@ environment_done_cb(void *arg, const char *python)
 	struct supervisor *supervisor = arg;
 	struct supply *supply = &supervisor->supply;
 
+	if (supply->environment && python)
+		supply->n_environments++;
+	else if (supply->environment && supervisor->stop_level == STOP_NO)
+		supply->n_environments_lost++;
 	if (python) {
 		free(supply->found_python);
 		supply->found_python = xstrdup(python);

@@ -27,6 +27,8 @@ struct supply {
 	struct event retry_event;
 	unsigned n_retries; /* in a row */
 	struct event collect_event;
+	uint64_t n_environments;      /* that were asked for, and were there or were built */
+	uint64_t n_environments_lost; /* and that could not be built */
 };
 
 /* program: cortexd-fetch; NULL: no models. */

@@ -66,6 +66,12 @@ was_useful(UNUSED const struct slot *slot)
 	return true;
 }
 
+static void
+on_death(struct slot *slot, enum death_kind death, const char *text)
+{
+	api_note_death(supervisor_find_api(slot->supervisor, slot->api), slot, death, text);
+}
+
 /* Who was killed because a fork did not come to its end, would be killed again. */
 static void
 on_gone(struct slot *slot)
@@ -82,6 +88,7 @@ static const struct child_kind kind = {
     .on_ready = on_ready,
     .on_record = on_record,
     .was_useful = was_useful,
+    .on_death = on_death,
     .on_gone = on_gone,
     .overdue = "does not fork the replicas that it was asked for",
 };
@@ -95,6 +102,7 @@ template_init(struct slot *slot, struct api *api, struct generation *generation)
 	child_init(slot, api->supervisor, &kind, name);
 	slot->generation = generation_ref(generation);
 	slot->api = api->number;
+	slot->index = -1;
 }
 
 bool

@@ -110,7 +110,7 @@ $(B)/test/sim_%: $(B)/obj/test/sim/%.o $(SUPERVISOR_A) $(COMMON_A)
 fuzz-build:
 	@$(MAKE) --no-print-directory CC=clang SANITIZE=fuzzer-no-link,address,undefined B=$(FUZZ_B) $(FUZZ_BIN)
 
-$(FUZZ_B)/test/fuzz_%: $(FUZZ_B)/obj/test/fuzz/fuzz_%.o $(SUPERVISOR_A) $(REPLICA_A) $(FETCH_A) $(HTTP_A) $(COMMON_A)
+$(FUZZ_B)/test/fuzz_%: $(FUZZ_B)/obj/test/fuzz/fuzz_%.o $(SUPERVISOR_A) $(REPLICA_A) $(MONITOR_A) $(FETCH_A) $(HTTP_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(ALL_LIBS)
 

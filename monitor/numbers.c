@@ -1,0 +1,60 @@
+/*
+ * numbers - see numbers.h.
+ */
+#include "monitor/numbers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/utf8.h"
+
+const double numbers_quantiles[NUMBERS_QUANTILES] = {0.5, 0.9, 0.99, 0.999};
+const char *const numbers_quantile_names[NUMBERS_QUANTILES] = {"0.5", "0.9", "0.99", "0.999"};
+
+/* It was written by a replica, which may write anything. */
+static char *
+class_name(const char *name)
+{
+	char *copy = xstrdup(name);
+
+	if (!utf8_is_valid(copy, strlen(copy)))
+		for (char *at = copy; *at; at++)
+			if (*at & 0x80)
+				*at = '?';
+	return copy;
+}
+
+void
+numbers_take(struct numbers *numbers, const struct metrics_sum *sum)
+{
+	memset(numbers, 0, sizeof(*numbers));
+	memcpy(numbers->counters, sum->counters, sizeof(numbers->counters));
+	for (int i = 0; i < METRICS_N_HISTOGRAMS; i++) {
+		const uint64_t *buckets = sum->buckets[i];
+
+		for (size_t bound = 0; bound < NUMBERS_BOUNDS; bound++)
+			numbers->histograms[i].below[bound] = metrics_count_below(buckets, numbers_bound_ns(bound));
+		numbers->histograms[i].count = metrics_count(buckets);
+		numbers->histograms[i].sum_seconds = metrics_sum_ns(buckets) / 1e9;
+		for (size_t q = 0; q < NUMBERS_QUANTILES; q++)
+			numbers->histograms[i].quantile_seconds[q] = metrics_quantile_ns(
+									 buckets, numbers_quantiles[q]) /
+			    1e9;
+	}
+	numbers->values = sum->values;
+	numbers->classes = xcalloc(MAX(sum->n_classes, 1), sizeof(*numbers->classes));
+	for (size_t i = 0; i < sum->n_classes; i++) {
+		numbers->classes[i].name = class_name(sum->classes[i].name);
+		numbers->classes[i].n = sum->classes[i].n;
+	}
+	numbers->n_classes = sum->n_classes;
+}
+
+void
+numbers_done(struct numbers *numbers)
+{
+	for (size_t i = 0; i < numbers->n_classes; i++)
+		free(numbers->classes[i].name);
+	free(numbers->classes);
+	memset(numbers, 0, sizeof(*numbers));
+}

@@ -1,0 +1,239 @@
+/*
+ * view - see view.h.
+ */
+#include "monitor/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/scoreboard.h"
+
+int
+view_init(struct view *view, int fd)
+{
+	memset(view, 0, sizeof(*view));
+	return metrics_reader_new(fd, &view->reader);
+}
+
+static void
+drop_numbers(struct view *view)
+{
+	for (size_t i = 0; i < view->n_apis; i++)
+		numbers_done(&view->numbers[i]);
+	free(view->numbers);
+	view->numbers = NULL;
+	view->n_apis = 0;
+}
+
+void
+view_done(struct view *view)
+{
+	drop_numbers(view);
+	json_decref(view->status);
+	free(view->text);
+	metrics_reader_free(view->reader);
+	memset(view, 0, sizeof(*view));
+}
+
+/* ---- what was counted, as JSON ---- */
+
+static json_t *
+integer(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+static json_t *
+latency_of(const struct numbers *numbers, enum metrics_histogram histogram)
+{
+	uint64_t count = numbers->histograms[histogram].count;
+	const double *quantiles = numbers->histograms[histogram].quantile_seconds;
+	double sum = numbers->histograms[histogram].sum_seconds;
+
+	return json_pack("{so sf sf sf sf sf}", "count", integer(count), "mean",
+	    count > 0 ? sum * 1000 / (double)count : 0.0, "p50", quantiles[0] * 1000, "p90", quantiles[1] * 1000, "p99",
+	    quantiles[2] * 1000, "p999", quantiles[3] * 1000);
+}
+
+static json_t *
+classes_of(const struct numbers *numbers)
+{
+	json_t *classes = json_object();
+
+	for (size_t i = 0; i < numbers->n_classes; i++)
+		json_object_set_new(classes, numbers->classes[i].name, integer(numbers->classes[i].n));
+	return json_pack("{so so so}", "classes", classes, "other", integer(numbers->counters[METRIC_OTHER_CLASS]),
+	    "untracked", integer(numbers->counters[METRIC_UNTRACKED]));
+}
+
+/* A number that JSON has; NaN and infinities, which only scribbling could make, are null. */
+static json_t *
+real(double number)
+{
+	json_t *value = json_real(number);
+
+	return value ? value : json_null();
+}
+
+static json_t *
+values_of(const struct numbers *numbers)
+{
+	const struct metrics_values *values = &numbers->values;
+	bool any = values->n > 0;
+
+	return json_pack("{so so so so so}", "count", integer(values->n), "min", any ? real(values->min) : json_null(),
+	    "max", any ? real(values->max) : json_null(), "avg",
+	    any ? real(values->sum / (double)values->n) : json_null(), "untracked",
+	    integer(numbers->counters[METRIC_UNTRACKED]));
+}
+
+static json_t *
+tracker_of(const json_t *api, const struct numbers *numbers)
+{
+	const char *type = json_string_value(json_object_get(json_object_get(api, "tracker"), "model_type"));
+
+	if (!type)
+		return json_null();
+	return strcmp(type, "regression") ? classes_of(numbers) : values_of(numbers);
+}
+
+/* Requests that a replica has or that wait for one, and the latter alone. Children may have written anything there. */
+static void
+count_requests(const struct scoreboard *scoreboard, uint32_t number, uint64_t *ret_in_flight, uint64_t *ret_queued)
+{
+	const struct scoreboard_api *words = &scoreboard->apis[number];
+	uint32_t first = words->first_slot, n = MIN(atomic_load(&words->n_used), words->n_slots);
+	uint64_t running = 0, pending = 0;
+
+	*ret_queued = atomic_load(&words->n_queued);
+	for (uint32_t i = 0; first < SCOREBOARD_SLOTS_MAX && i < MIN(n, SCOREBOARD_SLOTS_MAX - first); i++) {
+		const struct scoreboard_slot *slot = &scoreboard->slots[first + i];
+		uint32_t state = atomic_load(&slot->state);
+
+		if (state == REPLICA_DEAD || state == REPLICA_STARTING)
+			continue;
+		running += state == REPLICA_CLAIMED || state == REPLICA_BUSY || state == REPLICA_LONG;
+		pending += atomic_load(&slot->pending);
+	}
+	*ret_in_flight = *ret_queued + running + pending;
+}
+
+static json_t *
+metrics_of(const json_t *api, const struct numbers *numbers, uint64_t in_flight, uint64_t queued)
+{
+	static const struct {
+		const char *name;
+		enum metric metric;
+	} counters[] = {
+	    {"rejected", METRIC_REJECTED},
+	    {"timed_out", METRIC_TIMED_OUT},
+	    {"failed", METRIC_FAILED},
+	    {"exceptions", METRIC_EXCEPTIONS},
+	    {"client_gone", METRIC_CLIENT_GONE},
+	    {"moved", METRIC_MOVED},
+	    {"bytes_in", METRIC_BYTES_IN},
+	    {"bytes_out", METRIC_BYTES_OUT},
+	};
+	const uint64_t *n = numbers->counters;
+	json_t *object = json_object();
+
+	json_object_set_new(object, "requests",
+	    json_pack("{so so so so}", "2xx", integer(n[METRIC_2XX]), "3xx", integer(n[METRIC_3XX]), "4xx",
+		integer(n[METRIC_4XX]), "5xx", integer(n[METRIC_5XX])));
+	for (size_t i = 0; i < N_ELEMENTS(counters); i++)
+		json_object_set_new(object, counters[i].name, integer(n[counters[i].metric]));
+	json_object_set_new(object, "in_flight", integer(in_flight));
+	json_object_set_new(object, "queued", integer(queued));
+	json_object_set_new(object, "latency_ms",
+	    json_pack("{so so so}", "queue", latency_of(numbers, METRICS_QUEUE), "prediction",
+		latency_of(numbers, METRICS_PREDICT), "total", latency_of(numbers, METRICS_TOTAL)));
+	json_object_set_new(object, "tracker", tracker_of(api, numbers));
+	return object;
+}
+
+/* ---- taking ---- */
+
+static void
+read_numbers(struct view *view, json_t *status)
+{
+	const struct scoreboard *scoreboard = metrics_reader_scoreboard(view->reader);
+	static struct metrics_sum sum;
+	json_t *api, *apis = json_object_get(status, "apis");
+	size_t i;
+
+	drop_numbers(view);
+	view->n_apis = json_array_size(apis);
+	view->numbers = xcalloc(MAX(view->n_apis, 1), sizeof(*view->numbers));
+	json_array_foreach(apis, i, api)
+	{
+		json_int_t number = json_integer_value(json_object_get(api, "number"));
+		uint64_t in_flight, queued;
+
+		if (number < 0 || number >= SCOREBOARD_APIS_MAX)
+			continue;
+		if (metrics_read(view->reader, (uint32_t)number, &sum) < 0) {
+			log_debug("what api %d has counted cannot be read now", (int)number);
+			continue;
+		}
+		numbers_take(&view->numbers[i], &sum);
+		count_requests(scoreboard, (uint32_t)number, &in_flight, &queued);
+		json_object_set_new(api, "metrics", metrics_of(api, &view->numbers[i], in_flight, queued));
+	}
+	if (metrics_read_other(view->reader, view->other) < 0)
+		log_debug("what was counted for no api cannot be read now");
+	json_object_set_new(status, "other_requests",
+	    json_pack("{so so so so}", "2xx", integer(view->other[0]), "3xx", integer(view->other[1]), "4xx",
+		integer(view->other[2]), "5xx", integer(view->other[3])));
+}
+
+int
+view_take(struct view *view, int fd, json_t *log, int64_t now_ms)
+{
+	char *json = NULL, *text;
+	size_t length;
+	json_t *status;
+	int r;
+
+	r = fd_read_all(fd, VIEW_STATUS_MAX, &json, &length);
+	fd_close(&fd);
+	status = r == 0 ? json_loadb(json, length, 0, NULL) : NULL;
+	free(json);
+	if (json_object_set_new(status, "log", log) < 0) {
+		json_decref(status);
+		return r < 0 ? r : -EBADMSG;
+	}
+	read_numbers(view, status);
+	text = json_dumps(status, JSON_COMPACT);
+	if (!text) {
+		json_decref(status);
+		return -ENOMEM;
+	}
+	json_decref(view->status);
+	free(view->text);
+	view->status = status;
+	view->text = text;
+	view->length = strlen(text);
+	view->made_ms = now_ms;
+	return 0;
+}
+
+json_t *
+view_find_api(const struct view *view, const char *name)
+{
+	json_t *api, *found = NULL;
+	size_t i;
+
+	json_array_foreach(json_object_get(view->status, "apis"), i, api)
+	{
+		const char *status = json_string_value(json_object_get(api, "status"));
+
+		if (strcmp(json_string_value(json_object_get(api, "name")), name) != 0)
+			continue;
+		if (!found || (status && (!strcmp(status, "live") || !strcmp(status, "updating"))))
+			found = api;
+	}
+	return found;
+}
