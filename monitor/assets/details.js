@@ -70,6 +70,7 @@ const CHARTS = [
 		title: "Memory",
 		note: "of all replicas together",
 		format: format.bytes,
+		binary: true,
 		series: [{ name: "memory", label: "used", color: "line-1", fill: "origin" }],
 	},
 ];

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -48,9 +49,9 @@ def config(more=PRICE_API, server=""):
 def serve(start, iris_model):
     """Start a cortexd with two replicas of `classifier` and one of `price`."""
 
-    def serve_one(**options):
-        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(**options)}
-        return start(files, replicas=3, environment="onnx")
+    def serve_one(server="", **options):
+        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(server=server)}
+        return start(files, replicas=3, environment="onnx", **options)
 
     return serve_one
 
@@ -337,11 +338,12 @@ SCREENSHOTS = os.environ.get("CORTEXD_SCREENSHOTS")
 class Load:
     """Requests at a rate that rises and falls, until it is stopped."""
 
-    def __init__(self, cortexd):
+    def __init__(self, cortexd, clients=3):
         self.cortexd = cortexd
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
+        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        for thread in self.threads:
+            thread.start()
 
     def run(self):
         samples = [json.loads(SETOSA)] * 5 + [json.loads(VIRGINICA)] * 3
@@ -354,7 +356,8 @@ class Load:
 
     def stop(self):
         self.ended.set()
-        self.thread.join()
+        for thread in self.threads:
+            thread.join()
 
 
 def save(page, name, height=None):
@@ -367,7 +370,9 @@ def save(page, name, height=None):
 
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="make screenshots")
-def test_screenshots(served, open_page):
+def test_screenshots(serve, open_page, request):
+    request.addfinalizer(lambda: shutil.rmtree("/tmp/iris"))  # its name is in the pictures
+    served = serve(folder="/tmp/iris")
     served.expect_any_error()
     page = open_page(served, "#api=classifier", width=1360)
     load = Load(served)
