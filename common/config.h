@@ -51,8 +51,13 @@ struct packages_config {
 struct server_config {
 	struct listen_config *listen; /* at least one; default 127.0.0.1:8888 */
 	size_t n_listen;
-	char *state_dir; /* absolute; default <folder>/.cortex */
-	char *user;      /* to become once the sockets are bound; NULL: none */
+	struct listen_config *admin; /* TCP addresses of the admin interface */
+	size_t n_admin;
+	bool admin_unix;   /* and its unix socket, in state_dir; the default */
+	bool admin_none;   /* there is none at all */
+	char *admin_token; /* absolute path of the file with its token; NULL: <state_dir>/token */
+	char *state_dir;   /* absolute; default <folder>/.cortex */
+	char *user;        /* to become once the sockets are bound; NULL: none */
 	enum log_format log_format;
 	enum log_level log_level;
 	enum log_access log_access;

@@ -1,5 +1,5 @@
 /*
- * config_listen - server.listen: where cortexd takes requests.
+ * config_listen - server.listen, where cortexd takes requests, and server.admin, where it is asked about itself.
  *
  * host:port, [v6]:port or unix:/path; one or a list. Addresses are numeric: a name may mean several addresses or, when
  * the resolver is down, none, and cortexd must start at boot. Two names are understood, because everybody writes them:
@@ -14,6 +14,7 @@
 #include "common/config_reader.h"
 
 #define LISTEN_ALLOWED "host:port, [v6]:port or unix:/path"
+#define ADMIN_ALLOWED  "unix, host:port, [v6]:port, a list of them, or none"
 
 static void
 listen_done(struct listen_config *listen)
@@ -90,13 +91,13 @@ parse_host(const char *host, size_t length, struct listen_config *listen)
 }
 
 static bool
-parse_tcp(struct config_reader *reader, const struct node *value, struct listen_config *listen)
+parse_tcp(struct config_reader *reader, const struct node *value, const char *allowed, struct listen_config *listen)
 {
 	const char *colon = strrchr(value->text, ':');
 	struct config_shown shown = config_show(value->text, value->length);
 
 	if (!colon)
-		return config_wrong_type(reader, value, LISTEN_ALLOWED);
+		return config_wrong_type(reader, value, allowed);
 	if (!parse_port(colon + 1, &listen->port)) {
 		config_error(
 		    reader, "%s: the port must be a number from 1 to 65535, or 0 for any free one", shown.text);
@@ -142,6 +143,21 @@ check_overlap(struct config_reader *reader, const struct listen_config *a, const
 	return true;
 }
 
+/* Add it to a list, if it goes together with what is there. Owns listen. */
+static bool
+add_to(struct config_reader *reader, struct listen_config **list, size_t *n, struct listen_config *listen, bool valid)
+{
+	for (size_t i = 0; valid && i < *n; i++)
+		valid = check_overlap(reader, &(*list)[i], listen);
+	if (!valid) {
+		listen_done(listen);
+		return false;
+	}
+	*list = xrealloc(*list, *n + 1, sizeof(**list));
+	(*list)[(*n)++] = *listen;
+	return true;
+}
+
 static bool
 add_listen(struct config_reader *reader, const struct node *value, struct server_config *server)
 {
@@ -153,16 +169,26 @@ add_listen(struct config_reader *reader, const struct node *value, struct server
 	if (strncmp(value->text, "unix:", strlen("unix:")) == 0)
 		valid = parse_unix(reader, value, &listen);
 	else
-		valid = parse_tcp(reader, value, &listen);
-	for (size_t i = 0; valid && i < server->n_listen; i++)
-		valid = check_overlap(reader, &server->listen[i], &listen);
-	if (!valid) {
-		listen_done(&listen);
+		valid = parse_tcp(reader, value, LISTEN_ALLOWED, &listen);
+	return add_to(reader, &server->listen, &server->n_listen, &listen, valid);
+}
+
+static bool
+add_admin(struct config_reader *reader, const struct node *value, struct server_config *server)
+{
+	struct listen_config listen = {.text = NULL};
+
+	if (!config_text(reader, value, ADMIN_ALLOWED))
 		return false;
+	if (!strcmp(value->text, "unix")) {
+		if (server->admin_unix)
+			config_error(reader, "unix is given twice");
+		else
+			server->admin_unix = true;
+		return true;
 	}
-	server->listen = xrealloc(server->listen, server->n_listen + 1, sizeof(*server->listen));
-	server->listen[server->n_listen++] = listen;
-	return true;
+	return add_to(
+	    reader, &server->admin, &server->n_admin, &listen, parse_tcp(reader, value, ADMIN_ALLOWED, &listen));
 }
 
 bool
@@ -190,9 +216,48 @@ config_read_listen(
 	return valid;
 }
 
+bool
+config_read_admin(
+    struct config_reader *reader, UNUSED const struct config_key *key, const struct node *value, void *field)
+{
+	struct server_config scratch = {.listen = NULL}, *server = field ? field : &scratch;
+	bool valid = true;
+
+	if (value->kind == NODE_STRING && !strcmp(value->text, "none")) {
+		server->admin_none = true;
+	} else if (value->kind != NODE_SEQUENCE) {
+		valid = add_admin(reader, value, server);
+	} else if (value->n == 0 || value->n > CONFIG_LISTEN_MAX) {
+		config_error(reader, "found a list of %zu; must be " ADMIN_ALLOWED ", or a list of 1 to %d of them",
+		    value->n, CONFIG_LISTEN_MAX);
+		valid = false;
+	} else {
+		for (size_t i = 0; i < value->n; i++) {
+			struct config_place place = config_enter(reader, NULL, i, value->items[i]->mark);
+
+			valid &= add_admin(reader, value->items[i], server);
+			config_leave(reader, place);
+		}
+	}
+	config_listen_done(&scratch);
+	return valid;
+}
+
+bool
+config_check_listen(struct config_reader *reader, const struct server_config *server)
+{
+	bool valid = true;
+
+	for (size_t i = 0; i < server->n_admin; i++)
+		for (size_t l = 0; l < server->n_listen; l++)
+			valid &= check_overlap(reader, &server->listen[l], &server->admin[i]);
+	return valid;
+}
+
 void
 config_default_listen(struct server_config *server)
 {
+	server->admin_unix = server->admin_unix || (server->n_admin == 0 && !server->admin_none);
 	if (server->n_listen > 0)
 		return;
 	server->listen = xcalloc(1, sizeof(*server->listen));
@@ -209,4 +274,9 @@ config_listen_done(struct server_config *server)
 	free(server->listen);
 	server->listen = NULL;
 	server->n_listen = 0;
+	for (size_t i = 0; i < server->n_admin; i++)
+		listen_done(&server->admin[i]);
+	free(server->admin);
+	server->admin = NULL;
+	server->n_admin = 0;
 }

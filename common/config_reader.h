@@ -162,11 +162,15 @@ bool config_find_model(
 char *config_join_path(const char *folder, const char *text);
 
 config_read_fn config_read_listen;   /* struct server_config (config_listen.c) */
+config_read_fn config_read_admin;    /* struct server_config (config_listen.c) */
 config_read_fn config_read_metadata; /* char *: JSON text (config_metadata.c) */
 
 /* Set what a resource leaves open; release what it holds. */
 void config_init_server(struct server_config *server); /* before its keys are read */
 void config_default_listen(struct server_config *server);
+
+/* Do server.listen and server.admin go together? Reports if not. */
+bool config_check_listen(struct config_reader *reader, const struct server_config *server);
 void config_listen_done(struct server_config *server);
 void config_init_api(struct api_config *api); /* before its keys are read */
 void config_default_api(struct api_config *api, const char *deployment);

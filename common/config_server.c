@@ -108,19 +108,26 @@ read_log_access(struct config_reader *reader, const struct config_key *key, cons
 }
 
 static bool
-read_admin(struct config_reader *reader, const struct config_key *key, const struct node *value, UNUSED void *field)
+read_admin_token(struct config_reader *reader, const struct config_key *key, const struct node *value, void *field)
 {
-	bool valid = true;
+	const char *text = config_text(reader, value, key->allowed);
 
-	if (value->kind != NODE_SEQUENCE)
-		return config_read_string(reader, key, value, NULL);
-	for (size_t i = 0; i < value->n; i++) {
-		struct config_place place = config_enter(reader, NULL, i, value->items[i]->mark);
+	if (!text)
+		return false;
+	if (!*text || text[strlen(text) - 1] == '/' ||
+	    strlen(reader->config->folder) + value->length + 2 > PATH_MAX / 2)
+		return config_wrong_type(reader, value, key->allowed);
+	if (field)
+		*(char **)field = config_join_path(reader->config->folder, text);
+	return true;
+}
 
-		valid &= config_read_string(reader, key, value->items[i], NULL);
-		config_leave(reader, place);
-	}
-	return valid;
+/* Between several keys. */
+static void
+check_server(struct config_reader *reader, UNUSED const struct node *map, void *target)
+{
+	if (target)
+		config_check_listen(reader, target);
 }
 
 static const struct config_key log_keys[] = {
@@ -183,10 +190,13 @@ static const struct config_key server_keys[] = {
 	.allowed = "the path of a folder"},
     {.name = "log", .read = config_read_map, .offset = 0, .allowed = "a map", .map = &log_map},
     {.name = "admin",
-	.read = read_admin,
-	.offset = CONFIG_NO_FIELD,
-	.allowed = "unix, host:port, or a list of them",
-	.flags = CONFIG_NOT_YET},
+	.read = config_read_admin,
+	.offset = 0,
+	.allowed = "unix, host:port, [v6]:port, a list of them, or none"},
+    {.name = "admin_token",
+	.read = read_admin_token,
+	.offset = offsetof(struct server_config, admin_token),
+	.allowed = "the path of a file"},
     {.name = "user",
 	.read = config_read_string,
 	.offset = offsetof(struct server_config, user),
@@ -201,7 +211,8 @@ static const struct config_key server_keys[] = {
 	.allowed = "a map",
 	.map = &capacity_map},
 };
-const struct config_map config_server_map = {.keys = server_keys, .n_keys = N_ELEMENTS(server_keys)};
+const struct config_map config_server_map = {
+    .keys = server_keys, .n_keys = N_ELEMENTS(server_keys), .check = check_server};
 
 void
 config_init_server(struct server_config *server)

@@ -11,7 +11,7 @@
 #include "monitor/numbers.h"
 
 #define VIEW_STATUS_MAX  (256u << 20) /* bytes of the supervisor's text */
-#define VIEW_FRESH_MS    1000         /* so long it is not asked again */
+#define VIEW_FRESH_MS    200          /* so long it is not asked again */
 #define VIEW_PATIENCE_MS 5000         /* after which those who wait are told that the supervisor does not answer */
 
 struct view {
