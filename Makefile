@@ -64,7 +64,7 @@ endif
 CFLAGS_ALL += $(CFLAGS)
 
 # --- what is built -----------------------------------------------------------------------------------------------------
-PROGRAMS   := cortexd cortexd-replica cortexd-activator cortexd-monitor cortexd-fetch
+PROGRAMS   := cortexd cortex cortexd-replica cortexd-activator cortexd-monitor cortexd-fetch
 UNIT_TESTS := $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_*.c))
 FUZZERS	   := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 
@@ -75,6 +75,7 @@ HTTP_A	   := $(B)/lib/http.a
 SUPERVISOR_A := $(B)/lib/supervisor.a
 REPLICA_A  := $(B)/lib/replica.a
 ACTIVATOR_A := $(B)/lib/activator.a
+CLI_A	   := $(B)/lib/cli.a
 MONITOR_A  := $(B)/lib/monitor.a
 FETCH_A	   := $(B)/lib/fetch.a
 LLHTTP_O   := $(patsubst %,$(B)/obj/llhttp/%.o,llhttp api http)
@@ -87,6 +88,10 @@ all: $(PROGRAMS:%=$(BIN)/%)
 $(BIN)/cortexd: $(B)/obj/supervisor/main.o $(SUPERVISOR_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(EVENT_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+
+$(BIN)/cortex: $(B)/obj/cli/main.o $(CLI_A) $(COMMON_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
 
 $(BIN)/cortexd-replica: $(B)/obj/replica/main.o $(REPLICA_A) $(HTTP_A) $(COMMON_A)
 	@mkdir -p $(@D)
@@ -110,6 +115,7 @@ $(SUPERVISOR_A): $(call objects,supervisor)
 $(REPLICA_A): $(call objects,replica)
 $(ACTIVATOR_A): $(call objects,activator)
 $(MONITOR_A): $(call objects,monitor)
+$(CLI_A): $(call objects,cli)
 $(FETCH_A): $(call objects,fetch)
 $(B)/lib/%.a:
 	@mkdir -p $(@D)

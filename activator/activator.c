@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/record.h"
 #include "common/title.h"
+#include "http/access.h"
 #include "http/count.h"
 #include "http/fixed.h"
 #include "http/limits.h"
@@ -64,16 +65,22 @@ on_flush_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	log_flush();
 }
 
-void
-activator_log_answer(struct activator *activator, const struct api *api, int status, int64_t arrival_ns)
+static void
+flush_soon(struct activator *activator)
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
-	log_prediction(api->config.name, status, api->config.endpoint, clock_ns() - arrival_ns);
 	if (activator->flush_armed)
 		return;
 	activator->flush_armed = true;
 	evtimer_add(&activator->flush, &soon);
+}
+
+void
+activator_log_answer(struct activator *activator, const struct api *api, int status, int64_t arrival_ns)
+{
+	log_prediction(api->config.name, status, api->config.endpoint, clock_ns() - arrival_ns);
+	flush_soon(activator);
 }
 
 static struct api *
@@ -130,6 +137,10 @@ on_answer(struct http_conn *conn, const struct http_answer *answer, void *arg)
 		metrics_will_add(area, METRIC_FAILED, 1);
 	metrics_prepare(area, http_conn_number(conn));
 	activator->counting = area;
+	if (conn->conns->access_log) {
+		http_access_log(conn, answer, api ? api->config.name : NULL, -1, &times);
+		flush_soon(activator);
+	}
 }
 
 static void
@@ -496,6 +507,7 @@ activator_init(struct activator *activator, struct error *err)
 		return r;
 	activator->conns.n_everywhere = &activator->scoreboard->connections;
 	activator->conns.watches_requests = true;
+	activator->conns.access_log = log_get_access() != LOG_ACCESS_NONE;
 	apis_apply(activator, &activator->start);
 	make_first_listeners(activator);
 	evtimer_assign(&activator->disarm, activator->base, on_disarm_cb, activator);

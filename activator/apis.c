@@ -168,6 +168,7 @@ apis_receive(struct activator *activator, int fd)
 	log_set_format(start.log_format);
 	log_set_level(start.log_level);
 	log_set_access(start.log_access);
+	activator->conns.access_log = start.log_access != LOG_ACCESS_NONE;
 	apis_apply(activator, &start);
 	activator_start_done(&start);
 }

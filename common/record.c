@@ -25,7 +25,7 @@ has_fd(enum record_kind kind)
 {
 	return kind == RECORD_CHANNEL || kind == RECORD_PEER || kind == RECORD_APIS || kind == RECORD_LISTENER ||
 	    kind == RECORD_START || kind == RECORD_FORK || kind == RECORD_SUCCESSOR || kind == RECORD_PREDECESSOR ||
-	    kind == RECORD_STATUS || kind == RECORD_SOURCE;
+	    kind == RECORD_STATUS || kind == RECORD_SOURCE || kind == RECORD_OUTPUT;
 }
 
 static bool

@@ -11,9 +11,9 @@
  *   supervisor -> replica     DRAIN last       take no new request, finish what was read, exit 0. last 1: cortexd stops,
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
- *                             START            + descriptor: the start record, for one that a template forks; OUTPUT and CHANNEL
- *                                              follow
- *                             OUTPUT           + descriptor: what it is to write to; without: where its template does
+ *                             START            + descriptor: the start record, for one that a template forks; OUTPUT, if the record says
+ *                                              so (log_framed), and CHANNEL follow
+ *                             OUTPUT           + descriptor: the pipe that it is to write to
  *                             ACCEPT           take connections from now on (it was started with `accepts` false)
  *   template -> supervisor    READY            the predictor is loaded, replicas can be forked
  *                             FAILED <text>

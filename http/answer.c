@@ -131,6 +131,11 @@ http_answer_head(const struct http_answer *answer, bool close, bool http_1_0_kee
 		at = PUT(at, CORS);
 	if (answer->fields)
 		at = put(at, answer->fields, strlen(answer->fields));
+	if (answer->request_id) {
+		at = PUT(at, "X-Request-ID: ");
+		at = put(at, answer->request_id, answer->request_id_length);
+		at = PUT(at, "\r\n");
+	}
 	if (close)
 		at = PUT(at, "Connection: close\r\n");
 	else if (http_1_0_keep)

@@ -16,7 +16,9 @@ struct http_answer {
 	const char *content_type; /* NULL: none, and no body */
 	const char *body;
 	size_t body_length;
-	const char *fields; /* further header fields, each ended by CRLF, or NULL */
+	const char *fields;     /* further header fields, each ended by CRLF, or NULL */
+	const char *request_id; /* X-Request-ID, or NULL */
+	size_t request_id_length;
 	const char *common; /* the same, in place of the CORS fields; or NULL */
 };
 

@@ -65,6 +65,7 @@ struct http_conn {
 	struct http_route route; /* of the request at the front, once its head is there */
 	struct http_parser parser;
 	size_t discarded; /* while lingering */
+	char client[48];  /* its address in words, once somebody has asked (access.h); "": not yet */
 };
 
 TAILQ_HEAD(http_conn_list, http_conn);
@@ -95,6 +96,9 @@ struct http_conns {
 	struct http_memory *memory;
 	const struct http_conns_callbacks *callbacks;
 	void *arg;
+	bool access_log;        /* each answer has a request id, the client's or one that is made */
+	const char *request_id; /* of the answer that on_answer is about; NULL: none */
+	size_t request_id_length;
 	const char *common;    /* header fields of each answer, in place of the CORS fields; or NULL */
 	bool closing;          /* say Connection: close with each answer */
 	bool watches_requests; /* requests wait long in the owner's hands: look whether their clients leave */

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "common/log.h"
+#include "http/access.h"
 #include "http/conn_internal.h"
 
 void
@@ -152,6 +153,24 @@ http_conn_write_more(struct http_conn *conn)
 		answer_written(conn);
 }
 
+/* The client's, or one that is made because it is logged. */
+static void
+find_request_id(const struct http_conn *conn, char made[HTTP_REQUEST_ID_MADE])
+{
+	const struct http_span id = conn->parser.request_id;
+	struct http_conns *conns = conn->conns;
+
+	conns->request_id = NULL;
+	if (id.length > 0) {
+		conns->request_id = http_conn_bytes(conn) + id.offset;
+		conns->request_id_length = id.length;
+	} else if (conns->access_log) {
+		http_access_make_id(made);
+		conns->request_id = made;
+		conns->request_id_length = HTTP_REQUEST_ID_MADE;
+	}
+}
+
 void
 http_conn_answer_now(struct http_conn *conn, const struct http_answer *answer)
 {
@@ -159,11 +178,14 @@ http_conn_answer_now(struct http_conn *conn, const struct http_answer *answer)
 	struct http_kept *kept = conn->kept;
 	bool minor_0 = request->llhttp.http_minor == 0, close = !request->keep_alive || conn->conns->closing, has_body;
 	struct http_answer whole = *answer;
-	char head[HTTP_ANSWER_HEAD_MAX];
+	char head[HTTP_ANSWER_HEAD_MAX], made_id[HTTP_REQUEST_ID_MADE];
 	struct iovec parts[2];
 
 	if (!whole.common)
 		whole.common = conn->conns->common;
+	find_request_id(conn, made_id);
+	whole.request_id = conn->conns->request_id;
+	whole.request_id_length = conn->conns->request_id_length;
 	parts[0] = (struct iovec){head, http_answer_head(&whole, close, minor_0 && !close, head)};
 	has_body = http_parser_method(request) != HTTP_HEAD && answer->status != 204;
 	parts[1] = (struct iovec){(void *)(uintptr_t)answer->body, has_body ? answer->body_length : 0};

@@ -151,6 +151,21 @@ host_is_valid(const char *host, size_t length)
 	return at == end;
 }
 
+/* The first one that is fit to be given back and logged. */
+static void
+read_request_id(struct http_parser *parser, struct http_span value)
+{
+	if (parser->request_id.length > 0 || value.length > HTTP_REQUEST_ID_MAX)
+		return;
+	for (uint32_t i = 0; i < value.length; i++) {
+		char c = parser->buffer[value.offset + i];
+
+		if (c <= ' ' || c >= 0x7f || c == '"' || c == '\'' || c == '\\')
+			return;
+	}
+	parser->request_id = value;
+}
+
 /* One field of the header or trailer section is complete. */
 static int
 on_field(llhttp_t *llhttp)
@@ -179,6 +194,8 @@ on_field(llhttp_t *llhttp)
 			if (!span_is(parser, value, "100-continue"))
 				return refuse(parser, 417, "an expectation other than 100-continue");
 			parser->expects_continue = true;
+		} else if (span_is(parser, parser->name, "x-request-id")) {
+			read_request_id(parser, value);
 		}
 	}
 	if (parser->trailer_begin > 0 && value.offset + value.length - parser->trailer_begin > HTTP_HEAD_MAX)

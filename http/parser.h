@@ -29,6 +29,9 @@ enum http_parse_result {
 	HTTP_PARSE_REFUSED,  /* on_head did not want it; the bytes are untouched, parsing does not go on */
 };
 
+/* An id of a request is visible ASCII without what needs quoting in logs: no quotes, no backslash. */
+#define HTTP_REQUEST_ID_MAX 128
+
 struct http_parser;
 
 /* The head is there: how many bytes may the body have? HTTP_HEAD_REFUSED to stop parsing. */
@@ -44,6 +47,8 @@ struct http_parser {
 	/* the request, valid as far as it was parsed */
 	struct http_span target;
 	struct http_span content_type; /* length 0: none, or empty */
+	struct http_span
+	    request_id; /* X-Request-ID; length 0: none, or none that can be given back (HTTP_REQUEST_ID_MAX) */
 	bool head_complete;
 	bool keep_alive;       /* valid once complete; false after an error */
 	bool expects_continue; /* Expect: 100-continue (RFC 9110 10.1.1), HTTP/1.1 only */

@@ -46,20 +46,6 @@ end_pause(struct lines *lines, struct lines_budget *budget)
 	tell_lost(lines, budget);
 }
 
-void
-lines_tick(struct lines *lines, int64_t now_ns)
-{
-	int64_t passed_ns = MIN(MAX(now_ns - lines->now_ns, 0), 3600 * (int64_t)1000000000);
-
-	if (passed_ns < 1000000) /* what is less than a byte would be lost, so time is taken in larger pieces */
-		return;
-	lines->now_ns = now_ns;
-	fill(&lines->raw, passed_ns);
-	fill(&lines->framed, passed_ns);
-	end_pause(lines, &lines->raw);
-	end_pause(lines, &lines->framed);
-}
-
 /* The budget pays for a line, or it is lost. */
 static bool
 pay(struct lines_budget *budget, uint64_t length, uint64_t n_cut)
@@ -91,6 +77,13 @@ end_line(struct lines *lines, const char *bytes, size_t length)
 {
 	struct lines_line line = {.kind = lines->kind, .name = lines->name, .n_lost = lines->n_told_lost};
 	struct lines_budget *budget = lines->kind == LINES_RAW ? &lines->raw : &lines->framed;
+	bool after_half = lines->after_half;
+
+	lines->after_half = false;
+	if (after_half && lines->length + length == 0 && lines->kind == LINES_RAW) {
+		begin_line(lines, LINES_RAW);
+		return;
+	}
 
 	if (lines->length > 0) {
 		size_t n = MIN(length, LINES_MAX - lines->length);
@@ -122,6 +115,24 @@ add(struct lines *lines, const char *bytes, size_t length)
 	memcpy(lines->buffer + lines->length, bytes, n);
 	lines->length += n;
 	lines->n_cut += length - n;
+}
+
+void
+lines_tick(struct lines *lines, int64_t now_ns)
+{
+	int64_t passed_ns = MIN(MAX(now_ns - lines->now_ns, 0), 3600 * (int64_t)1000000000);
+
+	if (passed_ns < 1000000) /* what is less than a byte would be lost, so time is taken in larger pieces */
+		return;
+	lines->now_ns = now_ns;
+	fill(&lines->raw, passed_ns);
+	fill(&lines->framed, passed_ns);
+	end_pause(lines, &lines->raw);
+	end_pause(lines, &lines->framed);
+	if (lines->begun && lines->kind == LINES_RAW && now_ns - lines->fed_ns >= LINES_HALF_NS) {
+		end_line(lines, "", 0);
+		lines->after_half = true;
+	}
 }
 
 /* ---- frames ---- */
@@ -166,6 +177,7 @@ begin_frame(struct lines *lines)
 {
 	if (lines->begun)
 		end_line(lines, "", 0);
+	lines->after_half = false;
 	begin_line(lines, lines->head[1] == 'A' ? LINES_ACCESS : LINES_LOG);
 	lines->begun = true;
 	lines->head[lines->n_head] = '\0';
@@ -202,8 +214,9 @@ lines_init(struct lines *lines, int64_t now_ns, lines_cb *on_line, void *arg)
 	lines->raw = (struct lines_budget){.burst = LINES_RAW_BURST, .rate = LINES_RAW_RATE, .left = LINES_RAW_BURST};
 	lines->framed = (struct lines_budget){
 	    .burst = LINES_FRAMED_BURST, .rate = LINES_FRAMED_RATE, .left = LINES_FRAMED_BURST};
-	lines->now_ns = now_ns;
+	lines->now_ns = lines->fed_ns = now_ns;
 	lines->n_head = 0;
+	lines->after_half = false;
 	begin_line(lines, LINES_RAW);
 }
 
@@ -214,6 +227,7 @@ lines_feed(struct lines *lines, const char *bytes, size_t length, int64_t now_ns
 	const char *frame = memchr(bytes, FRAME_BEGIN, length);
 
 	lines_tick(lines, now_ns);
+	lines->fed_ns = now_ns;
 	while (at < end) {
 		const char *newline, *stop;
 

@@ -4,7 +4,7 @@
  * Two things come through such a pipe. What the process prints, and what its libraries and children print, is raw: lines of any
  * length and content. What cortexd itself says there is framed (common/log.h, log_set_framed): 0x1e, a kind, a name, 0x1f,
  * the line as it is to be written, newline. A frame that begins while a raw line has no end yet ends it, so the order of
- * what was written is kept. Bytes that only look like the beginning of a frame are raw.
+ * what was written is kept; so does a pause of HALF_NS. Bytes that only look like the beginning of a frame are raw.
  *
  * A line is delivered up to LINES_MAX bytes; of a longer one the rest is skipped and counted. Each pipe has a budget for what is raw
  * and one for what is framed: BURST bytes at once, RATE bytes a second. What is beyond is skipped, and counted by lines; the
@@ -25,6 +25,7 @@
 #define LINES_FRAMED_BURST (64 << 20)
 #define LINES_FRAMED_RATE  (16 << 20)
 
+#define LINES_HALF_NS  2000000000 /* after which a line that has no end is delivered as it is */
 #define LINES_NAME_MAX 63
 
 enum lines_kind {
@@ -63,6 +64,7 @@ struct lines {
 	void *arg;
 	struct lines_budget raw;
 	struct lines_budget framed;
+	int64_t fed_ns; /* when bytes came last */
 	int64_t now_ns; /* when budgets were filled last */
 
 	/* the line that has begun */
@@ -70,6 +72,7 @@ struct lines {
 	char name[LINES_NAME_MAX + 1];
 	uint64_t n_told_lost;
 	bool begun;
+	bool after_half; /* what came before it on the same line was delivered already */
 	uint64_t n_cut;
 	size_t length;
 	char buffer[LINES_MAX]; /* its bytes so far */

@@ -284,6 +284,8 @@ on_line(const struct lines_line *line, void *arg)
 		log = get_log(sources, "");
 		if (log)
 			put_log(sources, log, bytes, length);
+		else
+			put_out(sources, bytes, length);
 		return;
 	case LINES_LOG: /* only the activator speaks for others */
 		if (source->is_activator && *line->name)

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "common/clock.h"
+#include "http/access.h"
 #include "http/count.h"
 
 static void
@@ -46,6 +47,10 @@ counting_on_answer(struct http_conn *conn, const struct http_answer *answer, voi
 	http_count_answer(counting->metrics, conn, answer, of_api, &counting->times);
 	track(server);
 	metrics_prepare(counting->metrics, http_conn_number(conn));
+	if (conn->conns->access_log) {
+		http_access_log(conn, answer, of_api ? server->api : NULL, server->replica, &counting->times);
+		server_flush_soon(server);
+	}
 	counting->times = HTTP_TIMES_NONE;
 	counting->prediction = NULL;
 }

@@ -285,8 +285,8 @@ ask_to_be_replaced(struct server *server, int64_t now_ns)
 		server->wants_out = record_send(REPLICA_FD_CONTROL, RECORD_RECYCLE, why) == 0;
 }
 
-static void
-arm_flush(struct server *server)
+void
+server_flush_soon(struct server *server)
 {
 	static const struct timeval soon = {0, FLUSH_US};
 
@@ -324,7 +324,7 @@ serve_pending(struct server *server)
 		if (wants_to_offer(server))
 			break;
 	}
-	arm_flush(server);
+	server_flush_soon(server);
 	atomic_store_explicit(&server->link.slot->pending, server->n_pending, memory_order_relaxed);
 	moving_share(server, now_ns);
 	if (!TAILQ_EMPTY(&server->pending) || server->draining)
@@ -657,6 +657,7 @@ make_loop(struct server *server, const struct start_record *start, struct error 
 	r = http_conns_init(&server->conns, server->base, &server->memory, &callbacks, server, err);
 	if (r < 0)
 		return r;
+	server->conns.access_log = log_get_access() != LOG_ACCESS_NONE;
 	server->conns.n_everywhere = &server->scoreboard->connections;
 	server->conns.n_open_shown = &server->link.slot->connections;
 	server->drain_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -795,7 +796,7 @@ leave(struct server *server)
 	if (server->conns.closing)
 		http_conns_close_idle(&server->conns); /* nobody is there to take them */
 	else
-		arm_flush(server); /* there soon will be: look again, should nobody say so */
+		server_flush_soon(server); /* there soon will be: look again, should nobody say so */
 	return server->conns.n_open == 0;
 }
 

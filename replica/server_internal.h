@@ -86,6 +86,9 @@ struct server {
 void server_pend(struct server *server, struct http_conn *conn);
 void server_unpend(struct server *server, struct http_conn *conn);
 
+/* Lines that were gathered leave in a moment. */
+void server_flush_soon(struct server *server);
+
 /* ---- moving.c: by whoever has the turn ---- */
 
 /* Callbacks of the turn. */

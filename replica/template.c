@@ -230,14 +230,14 @@ is_output(int fd)
 	    st.st_dev == process_wide.output.st_dev;
 }
 
-/* A pipe of its own for what it prints. None: it goes on with that of the template. */
+/* A pipe of its own for what it prints. */
 static int
-take_output(bool framed, struct error *err)
+take_output(struct error *err)
 {
 	int fd, above, r;
 
 	r = take_record(RECORD_OUTPUT, &fd, err);
-	if (r < 0 || fd < 0)
+	if (r < 0)
 		return r;
 	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1); /* the predictor may have closed what is below */
 	fd_close(&fd);
@@ -247,7 +247,7 @@ take_output(bool framed, struct error *err)
 		if (is_output(fd) && dup2(above, fd) < 0)
 			r = error_set(err, -errno, "dup: %s", strerror(errno));
 	fd_close(&above);
-	log_set_framed(framed);
+	log_set_framed(true);
 	return r;
 }
 
@@ -263,7 +263,8 @@ begin(int n_listeners, struct start_record *ret_start, struct error *err)
 	fd_close(&fd);
 	if (r < 0)
 		return r;
-	r = take_output(ret_start->log_framed, err);
+	if (ret_start->log_framed) /* else it goes on with that of the template */
+		r = take_output(err);
 	if (r < 0)
 		return r;
 	log_set_identity("replica", ret_start->api, ret_start->replica);

@@ -118,7 +118,7 @@ template_fork(
 	int r;
 
 	r = record_send_numbers(replica->control, RECORD_START, 0, 0, start);
-	if (r == 0)
+	if (r == 0 && output >= 0)
 		r = record_send_numbers(replica->control, RECORD_OUTPUT, 0, 0, output);
 	if (r == 0)
 		r = record_send_numbers(replica->control, RECORD_CHANNEL, 0, 0, channel);

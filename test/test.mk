@@ -15,10 +15,10 @@ TIME	   ?= 60
 VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
 SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
-FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] monitor/*.[ch] fetch/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
+FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] monitor/*.[ch] fetch/*.[ch] cli/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
-$(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(MONITOR_A) $(FETCH_A) $(HTTP_A) $(COMMON_A)
+$(B)/test/test_%: $(B)/obj/test/unit/test_%.o $(SUPERVISOR_A) $(REPLICA_A) $(MONITOR_A) $(FETCH_A) $(CLI_A) $(HTTP_A) $(COMMON_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS_ALL) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ $(CMOCKA_LIBS) $(ALL_LIBS)
 
@@ -138,7 +138,7 @@ format: ## bring the C files into the form that lint asks for
 
 coverage: ## line coverage of unit and black-box tests, as text and in build/coverage/index.html (needs gcovr)
 	$(MAKE) COVERAGE=1 check-unit check-blackbox
-	gcovr --root . --filter '(common|http|supervisor|replica|activator|monitor|fetch)/' --html-details build/coverage/index.html \
+	gcovr --root . --filter '(common|http|supervisor|replica|activator|monitor|fetch|cli)/' --html-details build/coverage/index.html \
 		--txt - build/coverage/obj
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------

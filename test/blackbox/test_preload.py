@@ -129,6 +129,8 @@ def test_output_and_log_are_the_replicas_own(start):
     for _ in range(10):
         assert cortexd.post(0).status == 406
     cortexd.expect_error(r"replica a/[012]: prediction failed")
+    cortexd.wait_log("predicting$", count=10)
+    cortexd.wait_log("once upon a time$")
     assert cortexd.log().count("once upon a time") == 1 and cortexd.log().count("predicting") == 10
     assert sorted(process_title(pid) for pid in cortexd.replicas()) == [f"cortexd: replica a/{i} (ready)" for i in range(3)]
 
@@ -304,7 +306,7 @@ def test_a_template_ends_when_the_supervisor_says_so_and_not_by_signal(start):
 
 def test_a_stop_while_the_template_loads(start):
     cortexd = preload(start, "import time; print('loading', flush=True); time.sleep(1000)\ndef predict(s, m): pass\n", wait=False)
-    cortexd.wait_log("^loading")
+    cortexd.wait_log("loading$")
     assert cortexd.stop() == 0
 
 

@@ -463,14 +463,21 @@ def test_listening_on_several_addresses_and_a_unix_socket(start, tmp_path):
 
 
 # --- a log that nobody reads -------------------------------------------------------------------------------------------
+TALKATIVE = """\
+    def predict(sample, metadata):
+        raise ValueError(sample)
+"""
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_log_that_nobody_reads_stops_nothing(start, kind):
     ours, theirs = {"pipe": os.pipe, "socket": lambda: [s.detach() for s in socket.socketpair()]}[kind]()
-    cortexd = start(PID, replicas=2, output=theirs)
+    cortexd = start(TALKATIVE, replicas=2, output=theirs)
+    cortexd.expect_any_error()
     os.close(theirs)
     with cortexd.connect() as connection:
-        for _ in range(10000):
-            assert connection.post("/d/a", None).status == 200
+        for _ in range(3000):
+            assert connection.post("/d/a", "x" * 2000).status == 406
     first, second = cortexd.replicas()
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: len(set(cortexd.replicas()) - {first}) == 2, "another one is ready")

@@ -181,6 +181,20 @@ test_after_a_flood_its_loss_is_told_without_another_line(UNUSED void **state)
 }
 
 static void
+test_half_a_line_is_not_waited_for_long(UNUSED void **state)
+{
+	struct lines *lines = begin();
+
+	lines_feed(lines, "loading...", 10, SECOND);
+	lines_tick(lines, 2 * SECOND);
+	assert_string_equal(seen, "");
+	lines_tick(lines, 3 * SECOND);
+	assert_string_equal(seen, "R:loading...|");
+	lines_feed(lines, "\nnext\n\n", 7, 4 * SECOND);
+	assert_string_equal(seen, "R:loading...|R:next|R:|");
+}
+
+static void
 test_a_flood_of_prints_does_not_lose_lines_of_the_log(UNUSED void **state)
 {
 	static char text[4 << 20];
@@ -218,6 +232,7 @@ main(void)
 	    cmocka_unit_test(test_a_long_line_is_cut_and_says_how_much_is_missing),
 	    cmocka_unit_test(test_a_flood_is_skipped_and_counted),
 	    cmocka_unit_test(test_after_a_flood_its_loss_is_told_without_another_line),
+	    cmocka_unit_test(test_half_a_line_is_not_waited_for_long),
 	    cmocka_unit_test(test_a_flood_of_prints_does_not_lose_lines_of_the_log),
 	    cmocka_unit_test(test_what_would_break_a_line_is_escaped),
 	};

@@ -1,0 +1,342 @@
+/*
+ * daemon - see daemon.h.
+ */
+#include "cli/daemon.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/config.h"
+#include "common/fd.h"
+
+#define CONNECT_SECONDS 5L
+#define ANSWER_SECONDS  30L
+#define PREDICT_SECONDS 3600L /* requests.timeout of the api ends it before */
+#define TOKEN_MAX       4096
+
+/* ---- where it is ---- */
+
+int
+daemon_find_config(const struct cli *cli, char **ret_path, struct error *err)
+{
+	char folder[PATH_MAX], *slash;
+
+	if (cli->config) {
+		*ret_path = realpath(cli->config, NULL);
+		if (!*ret_path)
+			return error_set(err, -errno, "\"%s\": %s", cli->config, strerror(errno));
+		return 0;
+	}
+	if (!getcwd(folder, sizeof(folder)))
+		return error_set(err, -errno, "cannot tell the working directory: %s", strerror(errno));
+	for (;;) {
+		char *path = xasprintf("%s/cortex.yaml", folder);
+
+		if (access(path, F_OK) == 0) {
+			*ret_path = path;
+			return 0;
+		}
+		free(path);
+		slash = strrchr(folder, '/');
+		if (!slash || !*folder)
+			break;
+		*slash = '\0';
+	}
+	return error_set(err, -ENOENT,
+	    "there is no cortex.yaml here, nor in a folder above; go to the project, or say where it is: --config "
+	    "FILE");
+}
+
+/* The state directory; the usual one when the config has become unreadable while cortexd serves. */
+static char *
+find_state_dir(const char *path)
+{
+	struct config_errors errors;
+	struct config *config;
+	char *state_dir;
+
+	if (config_load_to_prepare(path, &config, &errors) == 0) {
+		state_dir = xstrdup(config->server.state_dir);
+		config_unref(config);
+	} else {
+		state_dir = xasprintf("%.*s/.cortex", (int)(strrchr(path, '/') - path), path);
+	}
+	config_errors_done(&errors);
+	return state_dir;
+}
+
+static int
+read_token(const char *path, char **ret_token, struct error *err)
+{
+	char *text = NULL;
+	int r = file_read_all(path, TOKEN_MAX, &text, NULL);
+
+	if (r < 0)
+		return error_set(err, r, "cannot read the token in \"%s\": %s", path, strerror(-r));
+	text[strcspn(text, "\r\n")] = '\0';
+	*ret_token = text;
+	return 0;
+}
+
+int
+daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
+{
+	char *state_dir;
+	int r;
+
+	memset(daemon, 0, sizeof(*daemon));
+	if (cli->token_file) {
+		r = read_token(cli->token_file, &daemon->token, err);
+		if (r < 0)
+			return r;
+	}
+	if (cli->socket && !strncmp(cli->socket, "unix:", 5)) {
+		daemon->socket = xstrdup(cli->socket + 5);
+	} else if (cli->socket && !strchr(cli->socket, '/') && strchr(cli->socket, ':')) {
+		daemon->host = xstrdup(cli->socket);
+	} else if (cli->socket) {
+		daemon->socket = xstrdup(cli->socket);
+	} else {
+		r = daemon_find_config(cli, &daemon->config, err);
+		if (r < 0)
+			return r;
+		state_dir = find_state_dir(daemon->config);
+		daemon->socket = xasprintf("%s/control.sock", state_dir);
+		free(state_dir);
+	}
+	return 0;
+}
+
+void
+daemon_done(struct daemon *daemon)
+{
+	free(daemon->config);
+	free(daemon->socket);
+	free(daemon->host);
+	free(daemon->token);
+}
+
+/* ---- asking ---- */
+
+struct taking {
+	struct daemon_answer answer;
+	CURL *curl;
+	daemon_take_fn *take; /* NULL: into the answer */
+	void *arg;
+	bool too_large, stopped;
+};
+
+static size_t
+on_bytes(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct taking *taking = arg;
+	struct daemon_answer *answer = &taking->answer;
+	size_t length = size * n;
+
+	curl_easy_getinfo(taking->curl, CURLINFO_RESPONSE_CODE, &answer->status);
+	if (taking->take && answer->status == 200) {
+		taking->stopped = !taking->take(bytes, length, taking->arg);
+		return taking->stopped ? 0 : length;
+	}
+	taking->too_large = answer->length + length > DAEMON_ANSWER_MAX;
+	if (taking->too_large)
+		return 0;
+	answer->body = xrealloc(answer->body, answer->length + length + 1, 1);
+	memcpy(answer->body + answer->length, bytes, length);
+	answer->length += length;
+	answer->body[answer->length] = '\0';
+	return length;
+}
+
+static CURL *
+new_request(const char *url, const char *socket, struct taking *taking)
+{
+	CURL *curl = curl_easy_init();
+
+	ASSERT(curl);
+	taking->curl = curl;
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, taking);
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "cortex/" CORTEXD_VERSION);
+	if (socket)
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
+	return curl;
+}
+
+static void
+set_body(CURL *curl, const char *body, size_t length)
+{
+	curl_easy_setopt(curl, CURLOPT_POST, 1L);
+	curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body ? body : "");
+	curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
+}
+
+/* Nobody is there. */
+static int
+explain(const struct daemon *daemon, const struct taking *taking, CURLcode code, struct error *err)
+{
+	const char *where = daemon->socket ? daemon->socket : daemon->host;
+
+	if (taking->too_large)
+		return error_set(err, -E2BIG, "the answer of cortexd is too large");
+	if (code == CURLE_OPERATION_TIMEDOUT)
+		return error_set(err, -ETIMEDOUT, "cortexd does not answer (%s)", where);
+	if (code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST)
+		return error_set(err, -EIO, "cannot speak to cortexd (%s): %s", where, curl_easy_strerror(code));
+	if (daemon->socket && access(daemon->socket, F_OK) == 0 && access(daemon->socket, W_OK) < 0)
+		return error_set(err, -EACCES, "may not speak to cortexd: %s: %s; use its user, or sudo",
+		    daemon->socket, strerror(EACCES));
+	if (daemon->config)
+		return error_set(err, -ECONNREFUSED, "no cortexd serves \"%s\"; start it with: cortexd -c %s",
+		    daemon->config, daemon->config);
+	return error_set(err, -ECONNREFUSED, "no cortexd listens on %s; start it with: cortexd -c cortex.yaml", where);
+}
+
+static int
+perform(const struct daemon *daemon, const char *method, const char *path, const char *body, size_t length,
+    long seconds, struct taking *taking, struct error *err)
+{
+	char *url = xasprintf("http://%s%s", daemon->host ? daemon->host : "localhost", path);
+	CURL *curl = new_request(url, daemon->socket, taking);
+	struct curl_slist *fields = curl_slist_append(NULL, "X-Cortexd: 1");
+	CURLcode code;
+	int r = 0;
+
+	fields = curl_slist_append(fields, "Expect:");
+	if (daemon->token) {
+		char *field = xasprintf("Authorization: Bearer %s", daemon->token);
+
+		fields = curl_slist_append(fields, field);
+		free(field);
+	}
+	if (body)
+		fields = curl_slist_append(fields, "Content-Type: application/json");
+	if (!strcmp(method, "POST"))
+		set_body(curl, body, length);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, seconds);
+	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &taking->answer.status);
+	if (code != CURLE_OK && !taking->stopped)
+		r = explain(daemon, taking, code, err);
+	curl_slist_free_all(fields);
+	curl_easy_cleanup(curl);
+	free(url);
+	return r;
+}
+
+int
+daemon_request(const struct daemon *daemon, const char *method, const char *path, const char *body, size_t length,
+    struct daemon_answer *ret_answer, struct error *err)
+{
+	struct taking taking = {.take = NULL};
+	int r = perform(daemon, method, path, body, length, ANSWER_SECONDS, &taking, err);
+
+	if (r < 0) {
+		free(taking.answer.body);
+		return r;
+	}
+	if (!taking.answer.body)
+		taking.answer.body = xstrdup("");
+	if (taking.answer.status == 401) {
+		daemon_answer_done(&taking.answer);
+		return error_set(err, -EACCES, "cortexd wants %s token; --token-file FILE names a file with it (%s)",
+		    daemon->token ? "another" : "a", "in the state directory of cortexd, as a rule: .cortex/token");
+	}
+	*ret_answer = taking.answer;
+	return 0;
+}
+
+void
+daemon_answer_done(struct daemon_answer *answer)
+{
+	free(take_ptr(&answer->body));
+}
+
+/* What an answer other than 200 says, in one line. */
+static int
+refused(const struct daemon_answer *answer, struct error *err)
+{
+	const char *body = answer->body ? answer->body : "";
+
+	return error_set(err, -EIO, "cortexd answers %ld: %.*s", answer->status, (int)strcspn(body, "\r\n"), body);
+}
+
+int
+daemon_stream(const struct daemon *daemon, const char *path, daemon_take_fn *take, void *arg, struct error *err)
+{
+	struct taking taking = {.take = take, .arg = arg};
+	int r = perform(daemon, "GET", path, NULL, 0, 0, &taking, err);
+
+	if (r == 0 && taking.answer.status != 200)
+		r = refused(&taking.answer, err);
+	free(taking.answer.body);
+	return r;
+}
+
+int
+daemon_status(const struct daemon *daemon, json_t **ret_status, struct error *err)
+{
+	struct daemon_answer answer;
+	json_error_t json_error;
+	int r = daemon_request(daemon, "GET", "/status", NULL, 0, &answer, err);
+
+	if (r < 0)
+		return r;
+	if (answer.status != 200) {
+		r = refused(&answer, err);
+	} else {
+		*ret_status = json_loadb(answer.body, answer.length, 0, &json_error);
+		if (!*ret_status || !json_is_array(json_object_get(*ret_status, "apis")))
+			r = error_set(err, -EBADMSG, "what cortexd answers is no status; is that really a cortexd?");
+	}
+	daemon_answer_done(&answer);
+	return r;
+}
+
+int
+daemon_post(const char *url, const char *socket, const char *body, size_t length, struct daemon_answer *ret_answer,
+    struct error *err)
+{
+	struct taking taking = {.take = NULL};
+	CURL *curl = new_request(url, socket, &taking);
+	struct curl_slist *fields = curl_slist_append(NULL, "Content-Type: application/json");
+	CURLcode code;
+
+	fields = curl_slist_append(fields, "Expect:");
+	set_body(curl, body, length);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, PREDICT_SECONDS);
+	code = curl_easy_perform(curl);
+	curl_slist_free_all(fields);
+	curl_easy_cleanup(curl);
+	if (code != CURLE_OK) {
+		free(taking.answer.body);
+		return error_set(err, -EIO, "%s: %s", url, curl_easy_strerror(code));
+	}
+	if (!taking.answer.body)
+		taking.answer.body = xstrdup("");
+	*ret_answer = taking.answer;
+	return 0;
+}
+
+char *
+daemon_path(const char *path, const char *value)
+{
+	char *encoded = curl_easy_escape(NULL, value, 0), *whole;
+
+	ASSERT(encoded);
+	whole = xasprintf("%s%s", path, encoded);
+	curl_free(encoded);
+	return whole;
+}

@@ -1,0 +1,193 @@
+/*
+ * deploy - cortex deploy: check the config, have it read, follow what comes of it.
+ *
+ * Waits for the reload to be over: then every api is replaced, or the reason why it is not is known. On a terminal the apis are lines that
+ * change; in a pipe each change is a line.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/daemon.h"
+#include "cli/text.h"
+#include "cli/view.h"
+#include "common/config.h"
+
+#define LOOK_MS   150
+#define SHOWN_MAX 20 /* apis that are shown while they change */
+
+struct follow {
+	double number; /* of the reload */
+	int n_lines;   /* on the terminal, to be painted over */
+	struct {
+		char name[64];
+		char text[160];
+	} said[SHOWN_MAX];
+	int n_said;
+};
+
+static int
+check_config(const char *path)
+{
+	struct config_errors errors;
+	struct config *config = NULL;
+	int r = config_load(path, &config, &errors);
+
+	for (size_t i = 0; i < errors.n_lines; i++)
+		fprintf(stderr, "%s\n", errors.lines[i]);
+	if (errors.n_more > 0)
+		fprintf(stderr, "and %zu more errors\n", errors.n_more);
+	config_unref(config);
+	config_errors_done(&errors);
+	return r;
+}
+
+int
+run_check(struct cli *cli)
+{
+	struct error err;
+	char *path;
+	int r;
+
+	if (daemon_find_config(cli, &path, &err) < 0)
+		return cli_fail("%s", err.text);
+	r = check_config(path);
+	if (r == 0)
+		printf("%s is good\n", path);
+	free(path);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* True: that is news. */
+static bool
+note(struct follow *follow, const char *name, const char *text)
+{
+	int i = 0;
+
+	while (i < follow->n_said && strcmp(follow->said[i].name, name) != 0)
+		i++;
+	if (i == SHOWN_MAX || (i < follow->n_said && !strcmp(follow->said[i].text, text)))
+		return false;
+	follow->n_said = MAX(follow->n_said, i + 1);
+	snprintf(follow->said[i].name, sizeof(follow->said[i].name), "%s", name);
+	snprintf(follow->said[i].text, sizeof(follow->said[i].text), "%s", text);
+	return true;
+}
+
+static void
+show_progress(struct follow *follow, const json_t *status)
+{
+	bool terminal = text_is_terminal();
+	const json_t *api;
+	size_t i;
+
+	if (terminal && follow->n_lines > 0)
+		printf("\033[%dA", follow->n_lines);
+	follow->n_lines = 0;
+	json_array_foreach(json_object_get(status, "apis"), i, api)
+	{
+		char text[160];
+		bool settled = view_progress(api, text);
+		int width = MIN(text_width() - 34, 160);
+
+		if (i == SHOWN_MAX)
+			break;
+		if (terminal) {
+			printf("%s%-30.30s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
+			    view_text(api, "name"), text_color(COLOR_NONE), (int)text_fit(text, MAX(width, 10)), text);
+			follow->n_lines++;
+		} else if (note(follow, view_text(api, "name"), text)) {
+			printf("%s: %s\n", view_text(api, "name"), text);
+		}
+	}
+	if (terminal)
+		fputs("\033[J", stdout);
+	fflush(stdout);
+}
+
+/* Until the reload is over. Its state in the last status, which is the caller's; NULL: nobody is there any more. */
+static json_t *
+wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *err)
+{
+	static const struct timespec moment = {0, LOOK_MS * 1000000};
+
+	for (;;) {
+		const json_t *reload;
+		json_t *status;
+
+		if (daemon_status(daemon, &status, err) < 0)
+			return NULL;
+		reload = view_member(status, "reload");
+		show_progress(follow, status);
+		if (view_number(reload, "number") >= follow->number &&
+		    strcmp(view_text(reload, "state"), "running") != 0)
+			return status;
+		json_decref(status);
+		nanosleep(&moment, NULL);
+	}
+}
+
+static int
+follow_reload(const struct daemon *daemon, double number)
+{
+	struct follow follow = {.number = number};
+	const json_t *reload;
+	struct error err;
+	json_t *status = wait_for_end(&follow, daemon, &err);
+	bool good;
+	char *text;
+
+	if (!status)
+		return cli_fail("%s", err.text);
+	reload = view_member(status, "reload");
+	good = !strcmp(view_text(reload, "state"), "done");
+	text = text_clean(view_text(reload, "text"), strlen(view_text(reload, "text")), false);
+	putchar('\n');
+	view_apis(status);
+	view_messages(status);
+	if (good)
+		printf("\ndeployed: %s\n", text);
+	else
+		cli_fail("not everything is as the config says: %s", text);
+	free(text);
+	json_decref(status);
+	return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int
+request_reload(const struct daemon *daemon)
+{
+	struct daemon_answer answer;
+	struct error err;
+	json_t *json;
+	double number;
+
+	if (daemon_request(daemon, "POST", "/reload", NULL, 0, &answer, &err) < 0)
+		return cli_fail("%s", err.text);
+	if (answer.status != 202) {
+		cli_fail("cortexd answers %ld: %.*s", answer.status, (int)strcspn(answer.body, "\r\n"), answer.body);
+		daemon_answer_done(&answer);
+		return EXIT_FAILURE;
+	}
+	json = json_loadb(answer.body, answer.length, 0, NULL);
+	number = view_number(json, "number");
+	json_decref(json);
+	daemon_answer_done(&answer);
+	return follow_reload(daemon, number);
+}
+
+int
+run_deploy(struct cli *cli)
+{
+	struct daemon daemon;
+	struct error err;
+	int result = EXIT_FAILURE;
+
+	if (daemon_find(cli, &daemon, &err) < 0)
+		cli_fail("%s", err.text);
+	else if (!daemon.config || check_config(daemon.config) == 0)
+		result = request_reload(&daemon);
+	daemon_done(&daemon);
+	return result;
+}

@@ -1,0 +1,177 @@
+/*
+ * get - cortex get: the apis as a table, one of them in detail, again and again, or as JSON.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "cli/daemon.h"
+#include "cli/text.h"
+#include "cli/view.h"
+
+#define WATCH_MS 2000
+
+static int
+print_json(const json_t *value)
+{
+	char *text = json_dumps(value, JSON_INDENT(2));
+
+	ASSERT(text);
+	puts(text);
+	free(text);
+	return EXIT_SUCCESS;
+}
+
+static int
+print_names(const json_t *status)
+{
+	const json_t *api;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "apis"), i, api) puts(view_text(api, "name"));
+	return EXIT_SUCCESS;
+}
+
+/* One look. */
+static int
+show(const struct cli *cli, const struct daemon *daemon)
+{
+	const char *name = cli->n_args > 0 ? cli->args[0] : NULL;
+	const json_t *api = NULL;
+	struct error err;
+	json_t *status;
+	int result = EXIT_SUCCESS;
+
+	if (daemon_status(daemon, &status, &err) < 0)
+		return cli_fail("%s", err.text);
+	if (name)
+		api = view_find_api(status, name);
+	if (name && !api) {
+		result = cli_fail("there is no api \"%s\"; cortex get lists those that there are", name);
+	} else if (cli->output && !strcmp(cli->output, "json")) {
+		result = print_json(api ? api : status);
+	} else if (cli->output) {
+		result = print_names(status);
+	} else if (api) {
+		view_api(status, api, cli->verbose);
+	} else {
+		const json_t *each;
+		size_t i;
+
+		view_apis(status);
+		view_messages(status);
+		json_array_foreach(json_object_get(status, "apis"), i, each)
+		{
+			if (!cli->verbose)
+				break;
+			printf("\n%s%s%s\n", text_color(COLOR_BOLD), view_text(each, "name"), text_color(COLOR_NONE));
+			view_api(status, each, true);
+		}
+	}
+	json_decref(status);
+	return result;
+}
+
+/* ---- watching ---- */
+
+static volatile sig_atomic_t resized, interrupted;
+
+static void
+on_signal(int number)
+{
+	if (number == SIGWINCH)
+		resized = 1;
+	else
+		interrupted = 1;
+}
+
+/* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. */
+static int
+repaint(const struct cli *cli, const struct daemon *daemon)
+{
+	char *text = NULL, *line, *rest;
+	size_t length = 0;
+	FILE *memory = open_memstream(&text, &length), *screen = stdout;
+	int result, room = text_height() - 1;
+
+	if (!memory)
+		return cli_fail("no memory");
+	stdout = memory;
+	result = show(cli, daemon);
+	stdout = screen;
+	fclose(memory);
+	if (text_is_terminal())
+		fputs("\033[H", stdout);
+	for (line = rest = text; (line = strsep(&rest, "\n")) && rest;) {
+		if (text_is_terminal() && room-- <= 0)
+			break;
+		printf("%s%s\n", line, text_is_terminal() ? "\033[K" : "");
+	}
+	if (text_is_terminal())
+		fputs("\033[J", stdout);
+	fflush(stdout);
+	free(text);
+	return result;
+}
+
+/* Wait for the next look. False: that was enough. */
+static bool
+wait_for_next(void)
+{
+	struct pollfd keys = {.fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};
+	char key;
+
+	resized = 0;
+	if (poll(&keys, 1, WATCH_MS) > 0)
+		return read(STDIN_FILENO, &key, 1) == 1 && key != 'q';
+	return !interrupted;
+}
+
+static int
+watch(const struct cli *cli, const struct daemon *daemon)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+	struct termios before, raw;
+	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
+	int result;
+
+	sigaction(SIGWINCH, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	if (has_keys) {
+		raw = before;
+		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	}
+	if (text_is_terminal())
+		fputs("\033[H\033[2J", stdout);
+	do
+		result = repaint(cli, daemon);
+	while (result == EXIT_SUCCESS && wait_for_next() && !interrupted);
+	if (has_keys)
+		tcsetattr(STDIN_FILENO, TCSANOW, &before);
+	return result;
+}
+
+int
+run_get(struct cli *cli)
+{
+	struct daemon daemon;
+	struct error err;
+	int result;
+
+	if (cli->output && strcmp(cli->output, "json") != 0 && strcmp(cli->output, "name") != 0) {
+		cli_fail("-o is json or name, not \"%s\"", cli->output);
+		return EXIT_USAGE;
+	}
+	if (daemon_find(cli, &daemon, &err) < 0)
+		result = cli_fail("%s", err.text);
+	else
+		result = cli->watch ? watch(cli, &daemon) : show(cli, &daemon);
+	daemon_done(&daemon);
+	return result;
+}

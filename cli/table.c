@@ -1,0 +1,108 @@
+/*
+ * table - see table.h.
+ */
+#include "cli/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define GAP       3
+#define NARROWEST 8 /* that a column is cut to */
+
+struct table_widths {
+	int columns[TABLE_COLUMNS_MAX];
+};
+
+void
+table_init(struct table *table, size_t n, const char *const *names)
+{
+	memset(table, 0, sizeof(*table));
+	ASSERT(n <= TABLE_COLUMNS_MAX);
+	table->n_columns = n;
+	for (size_t i = 0; i < n; i++)
+		table_add(table, names[i], COLOR_BOLD);
+}
+
+void
+table_done(struct table *table)
+{
+	for (size_t i = 0; i < table->n_cells; i++)
+		free(table->cells[i].text);
+	free(table->cells);
+}
+
+void
+table_add(struct table *table, const char *text, enum color color)
+{
+	table->cells = xrealloc(table->cells, table->n_cells + 1, sizeof(*table->cells));
+	table->cells[table->n_cells].text = text_clean(text, strlen(text), false);
+	table->cells[table->n_cells++].color = color;
+}
+
+void
+table_add_number(struct table *table, double number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.0f", number);
+	table_add(table, text, COLOR_NONE);
+}
+
+static void
+measure(const struct table *table, struct table_widths *widths)
+{
+	int total = 0;
+
+	memset(widths, 0, sizeof(*widths));
+	for (size_t i = 0; i < table->n_cells; i++) {
+		int *width = &widths->columns[i % table->n_columns];
+
+		*width = MAX(*width, text_columns(table->cells[i].text));
+	}
+	for (size_t i = 0; i < table->n_columns; i++)
+		total += widths->columns[i] + (i > 0 ? GAP : 0);
+	while (total > text_width()) {
+		int *widest = &widths->columns[0], cut;
+
+		for (size_t i = 1; i < table->n_columns; i++)
+			if (widths->columns[i] > *widest)
+				widest = &widths->columns[i];
+		cut = MIN(total - text_width(), *widest - NARROWEST);
+		if (cut <= 0)
+			break;
+		*widest -= cut;
+		total -= cut;
+	}
+}
+
+static void
+print_cell(const struct table_cell *cell, int width, bool last)
+{
+	int columns = text_columns(cell->text);
+	size_t n = strlen(cell->text);
+	bool cut = columns > width;
+
+	if (cut) {
+		n = text_fit(cell->text, width - 1);
+		columns = width;
+	}
+	printf("%s%.*s%s%s", text_color(cell->color), (int)n, cell->text, cut ? "…" : "", text_color(COLOR_NONE));
+	if (!last)
+		printf("%*s", width - columns + GAP, "");
+}
+
+void
+table_print(const struct table *table)
+{
+	struct table_widths widths;
+
+	measure(table, &widths);
+	for (size_t i = 0; i < table->n_cells; i++) {
+		size_t column = i % table->n_columns;
+		bool last = column + 1 == table->n_columns;
+
+		print_cell(&table->cells[i], widths.columns[column], last);
+		if (last)
+			putchar('\n');
+	}
+}
