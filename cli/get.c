@@ -21,6 +21,12 @@ print_json(const json_t *value)
 	char *text = json_dumps(value, JSON_INDENT(2));
 
 	ASSERT(text);
+	if (text_is_terminal()) {
+		char *clean = text_clean(text, strlen(text), true);
+
+		free(text);
+		text = clean;
+	}
 	puts(text);
 	free(text);
 	return EXIT_SUCCESS;
@@ -63,7 +69,7 @@ show(const struct cli *cli, const struct daemon *daemon)
 		size_t i;
 
 		view_apis(status);
-		view_messages(status);
+		view_messages(status, true);
 		json_array_foreach(json_object_get(status, "apis"), i, each)
 		{
 			if (!cli->verbose)

@@ -128,23 +128,29 @@ const size_t n_commands = N_ELEMENTS(commands);
 static const char common_options[] =
     "Options of every command that speaks to cortexd:\n"
     "  -c, --config FILE      the project; default: cortex.yaml in this folder, or in one above it\n"
-    "      --socket ADDRESS   where cortexd listens: a path, or host:port; default: that of the project, or "
-    "$CORTEX_SOCKET\n"
+    "      --socket ADDRESS   where cortexd listens: a path, or host:port; default: $CORTEX_SOCKET, or that of the "
+    "project\n"
     "      --token-file FILE  with the token that host:port asks for\n"
     "      --no-color         no colours on a terminal; as with $NO_COLOR\n"
     "  -h, --help             this\n";
 
+/* What is in it may come from anywhere. */
 int
 cli_fail(const char *format, ...)
 {
+	char *text = NULL, *clean;
 	va_list ap;
+	int length;
 
-	fflush(stdout);
-	fputs("cortex: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	length = vasprintf(&text, format, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	ASSERT(length >= 0);
+	clean = text_clean(text, (size_t)length, true);
+	fflush(stdout);
+	fprintf(stderr, "cortex: %s\n", clean);
+	free(clean);
+	free(text);
 	return EXIT_FAILURE;
 }
 
@@ -310,7 +316,7 @@ parse(struct cli *cli, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct cli cli = {.socket = getenv("CORTEX_SOCKET")};
+	struct cli cli = {.command = NULL};
 	int status;
 
 	if (!setlocale(LC_CTYPE, "C.UTF-8"))
@@ -318,6 +324,10 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_DFL); /* `cortex get | head` ends quietly */
 	status = parse(&cli, argc, argv);
 	if (status < 0) {
+		const char *socket = getenv("CORTEX_SOCKET");
+
+		if (!cli.socket && !cli.config && socket && *socket)
+			cli.socket = socket;
 		text_init(cli.no_color);
 		status = cli.command->run(&cli);
 	}

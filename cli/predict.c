@@ -31,8 +31,13 @@ print_answer(const struct daemon_answer *answer)
 	json_t *json = text_is_terminal() ? json_loadb(answer->body, answer->length, JSON_DECODE_ANY, NULL) : NULL;
 	char *text = json ? json_dumps(json, JSON_ENCODE_ANY | JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
 
-	if (!text && text_is_terminal())
-		text = text_clean(answer->body, answer->length, true);
+	if (text_is_terminal()) {
+		char *clean = text ? text_clean(text, strlen(text), true)
+				   : text_clean(answer->body, answer->length, true);
+
+		free(text);
+		text = clean;
+	}
 	if (text)
 		puts(text);
 	else if (fwrite(answer->body, 1, answer->length, stdout) == answer->length)

@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GAP       3
+#define GAP_MAX   3
 #define NARROWEST 8 /* that a column is cut to */
 
 struct table_widths {
 	int columns[TABLE_COLUMNS_MAX];
+	int gap;
 };
 
 void
@@ -36,6 +37,8 @@ table_add(struct table *table, const char *text, enum color color)
 {
 	table->cells = xrealloc(table->cells, table->n_cells + 1, sizeof(*table->cells));
 	table->cells[table->n_cells].text = text_clean(text, strlen(text), false);
+	for (char *tab = table->cells[table->n_cells].text; (tab = strchr(tab, '\t'));)
+		*tab = ' ';
 	table->cells[table->n_cells++].color = color;
 }
 
@@ -60,7 +63,9 @@ measure(const struct table *table, struct table_widths *widths)
 		*width = MAX(*width, text_columns(table->cells[i].text));
 	}
 	for (size_t i = 0; i < table->n_columns; i++)
-		total += widths->columns[i] + (i > 0 ? GAP : 0);
+		total += widths->columns[i] + (i > 0 ? GAP_MAX : 0);
+	for (widths->gap = GAP_MAX; widths->gap > 1 && total > text_width(); widths->gap--)
+		total -= (int)table->n_columns - 1;
 	while (total > text_width()) {
 		int *widest = &widths->columns[0], cut;
 
@@ -76,7 +81,7 @@ measure(const struct table *table, struct table_widths *widths)
 }
 
 static void
-print_cell(const struct table_cell *cell, int width, bool last)
+print_cell(const struct table_cell *cell, int width, int gap)
 {
 	int columns = text_columns(cell->text);
 	size_t n = strlen(cell->text);
@@ -87,8 +92,8 @@ print_cell(const struct table_cell *cell, int width, bool last)
 		columns = width;
 	}
 	printf("%s%.*s%s%s", text_color(cell->color), (int)n, cell->text, cut ? "…" : "", text_color(COLOR_NONE));
-	if (!last)
-		printf("%*s", width - columns + GAP, "");
+	if (gap > 0)
+		printf("%*s", width - columns + gap, "");
 }
 
 void
@@ -101,7 +106,7 @@ table_print(const struct table *table)
 		size_t column = i % table->n_columns;
 		bool last = column + 1 == table->n_columns;
 
-		print_cell(&table->cells[i], widths.columns[column], last);
+		print_cell(&table->cells[i], widths.columns[column], last ? 0 : widths.gap);
 		if (last)
 			putchar('\n');
 	}

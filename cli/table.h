@@ -1,7 +1,7 @@
 /*
  * table - rows and columns, as wide as they need to be.
  *
- * Columns are three blanks apart. On a terminal that is too narrow the widest column is cut, with "…"; in a pipe nothing is.
+ * Columns are three blanks apart; on a terminal that is too narrow, one, and then the widest column is cut, with "…". In a pipe nothing is.
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
