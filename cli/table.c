@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define GAP_MAX   3
-#define NARROWEST 8 /* that a column is cut to */
+#define NARROWEST 5 /* that a column is cut to */
 
 struct table_widths {
 	int columns[TABLE_COLUMNS_MAX];
