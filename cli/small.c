@@ -25,33 +25,47 @@ is_meant(const struct cli *cli)
 	return fgets(answer, sizeof(answer), stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
-int
-run_delete(struct cli *cli)
+static int
+request_delete(const struct daemon *daemon, const char *name)
 {
-	char *path = daemon_path("/delete?api=", cli->args[0]);
+	char *path = daemon_path("/delete?api=", name);
 	struct daemon_answer answer = {.body = NULL};
-	struct daemon daemon;
 	struct error err;
 	int result = EXIT_FAILURE;
 
-	if (daemon_find(cli, &daemon, &err) < 0)
+	if (daemon_request(daemon, "POST", path, NULL, 0, &answer, &err) < 0)
 		cli_fail("%s", err.text);
-	else if (!is_meant(cli))
-		cli_fail("nothing was done");
-	else if (daemon_request(&daemon, "POST", path, NULL, 0, &answer, &err) < 0)
-		cli_fail("%s", err.text);
-	else if (answer.status == 404)
-		cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
 	else if (answer.status != 202)
 		cli_fail("cortexd answers %ld: %.*s", answer.status, (int)strcspn(answer.body, "\r\n"), answer.body);
 	else
 		result = EXIT_SUCCESS;
 	if (result == EXIT_SUCCESS)
-		printf("%s ends; the next deploy, or start, brings it back unless it is taken out of %s\n",
-		    cli->args[0], daemon.config ? daemon.config : "cortex.yaml");
+		printf("%s ends; the next deploy, or start, brings it back unless it is taken out of %s\n", name,
+		    daemon->config ? daemon->config : "cortex.yaml");
 	daemon_answer_done(&answer);
-	daemon_done(&daemon);
 	free(path);
+	return result;
+}
+
+/* Nobody is asked about what cannot be done. */
+int
+run_delete(struct cli *cli)
+{
+	json_t *status = NULL;
+	struct daemon daemon;
+	struct error err;
+	int result = EXIT_FAILURE;
+
+	if (daemon_find(cli, &daemon, &err) < 0 || daemon_status(&daemon, &status, &err) < 0)
+		cli_fail("%s", err.text);
+	else if (!view_find_api(status, cli->args[0]))
+		cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
+	else if (!is_meant(cli))
+		cli_fail("nothing was done");
+	else
+		result = request_delete(&daemon, cli->args[0]);
+	json_decref(status);
+	daemon_done(&daemon);
 	return result;
 }
 

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define GAP       3
-#define GAP_MIN   2
+#define GAP_SHORT 2
+#define GAP_MIN   1
 #define NARROWEST 5 /* that a column is cut to */
 
 struct table_widths {
@@ -120,7 +121,9 @@ table_print(struct table *table)
 	measure(table, GAP, &widths);
 	if (widths.total > text_width()) {
 		use_short_names(table);
-		measure(table, GAP_MIN, &widths);
+		measure(table, GAP_SHORT, &widths);
+		if (widths.total > text_width())
+			measure(table, GAP_MIN, &widths);
 		narrow(table, &widths);
 	}
 	for (size_t i = 0; i < table->n_cells; i++) {
