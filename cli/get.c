@@ -55,7 +55,7 @@ show(const struct cli *cli, const struct daemon *daemon)
 	if (daemon_status(daemon, &status, &err) < 0)
 		return cli_fail("%s", err.text);
 	if (name)
-		api = view_find_api(status, name);
+		api = view_find_newest(status, name);
 	if (name && !api) {
 		result = cli_fail("there is no api \"%s\"; cortex get lists those that there are", name);
 	} else if (cli->output && !strcmp(cli->output, "json")) {

@@ -58,7 +58,7 @@ send_sample(const struct cli *cli, const struct daemon *daemon, const char *samp
 
 	if (daemon_status(daemon, &status, &err) < 0)
 		return cli_fail("%s", err.text);
-	api = view_find_api(status, cli->args[0]);
+	api = view_find_newest(status, cli->args[0]);
 	if (!api || !view_endpoint(status, api, &url, &socket)) {
 		json_decref(status);
 		return cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);

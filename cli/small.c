@@ -58,7 +58,7 @@ run_delete(struct cli *cli)
 
 	if (daemon_find(cli, &daemon, &err) < 0 || daemon_status(&daemon, &status, &err) < 0)
 		cli_fail("%s", err.text);
-	else if (!view_find_api(status, cli->args[0]))
+	else if (!view_find_newest(status, cli->args[0]))
 		cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
 	else if (!is_meant(cli))
 		cli_fail("nothing was done");

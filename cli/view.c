@@ -54,7 +54,7 @@ age(const json_t *status, const char *time_text, char room[16])
 }
 
 json_t *
-view_find_api(const json_t *status, const char *name)
+view_find_newest(const json_t *status, const char *name)
 {
 	json_t *api, *found = NULL;
 	size_t i;
