@@ -123,6 +123,8 @@ add_api(struct table *table, const json_t *status, const json_t *api)
 
 static const char *const columns[] = {"api", "status", "up-to-date", "requested", "available", "failed", "last update",
     "avg latency", "2XX", "4XX", "5XX"};
+static const char *const short_columns[] = {
+    "api", "status", "current", "wanted", "ready", "failed", "updated", "latency", "2XX", "4XX", "5XX"};
 
 void
 view_apis(const json_t *status)
@@ -131,7 +133,7 @@ view_apis(const json_t *status)
 	const json_t *api;
 	size_t i;
 
-	table_init(&table, N_ELEMENTS(columns), columns);
+	table_init(&table, N_ELEMENTS(columns), columns, short_columns);
 	json_array_foreach(json_object_get(status, "apis"), i, api)
 	{
 		table_add(&table, view_text(api, "name"), COLOR_NONE);
@@ -146,7 +148,10 @@ print_clean(const char *before, const char *text, enum color color)
 {
 	char *clean = text_clean(text, strlen(text), false);
 
-	printf("%s%s%s%s\n", before, text_color(color), clean, text_color(COLOR_NONE));
+	if (color == COLOR_NONE)
+		printf("%s%s\n", before, clean);
+	else
+		printf("%s%s%s%s\n", before, text_color(color), clean, text_color(COLOR_NONE));
 	free(clean);
 }
 
@@ -177,7 +182,7 @@ view_classes(const json_t *tracked)
 	const char *class;
 	json_t *count;
 
-	table_init(&table, 2, names);
+	table_init(&table, 2, names, NULL);
 	json_object_foreach((json_t *)(uintptr_t)json_object_get(tracked, "classes"), class, count)
 	{
 		table_add(&table, class, COLOR_NONE);
@@ -205,7 +210,7 @@ view_values(const json_t *tracked)
 		printf("no predictions have been tracked yet\n");
 		return;
 	}
-	table_init(&table, 4, names);
+	table_init(&table, 4, names, NULL);
 	for (size_t i = 0; i < 3; i++) {
 		snprintf(text, sizeof(text), "%.6g", json_number_value(json_object_get(tracked, names[i])));
 		table_add(&table, text, COLOR_NONE);
@@ -242,7 +247,7 @@ view_replicas(const json_t *status, const json_t *api)
 	char room[24];
 	size_t i;
 
-	table_init(&table, N_ELEMENTS(names), names);
+	table_init(&table, N_ELEMENTS(names), names, NULL);
 	json_array_foreach(json_object_get(api, "slots"), i, slot)
 	{
 		const char *state = view_text(slot, "state");
@@ -295,7 +300,7 @@ view_latency(const json_t *api)
 	struct table table;
 	char room[24];
 
-	table_init(&table, N_ELEMENTS(names), names);
+	table_init(&table, N_ELEMENTS(names), names, NULL);
 	for (size_t i = 0; i < N_ELEMENTS(kinds); i++) {
 		const json_t *kind = view_member(latency, kinds[i]);
 
@@ -330,7 +335,7 @@ view_api(const json_t *status, const json_t *api, bool verbose)
 {
 	struct table table;
 
-	table_init(&table, N_ELEMENTS(columns) - 1, columns + 1);
+	table_init(&table, N_ELEMENTS(columns) - 1, columns + 1, short_columns + 1);
 	add_api(&table, status, api);
 	table_print(&table);
 	table_done(&table);

@@ -218,13 +218,41 @@ append_notice(struct logfile *logfile, logfile_notice *notice, void *arg)
 	return r;
 }
 
-static int
-prepare(struct logfile *logfile, int64_t now_ms)
+/* How much of it the file has room for: whole lines. 0: not even one. */
+static size_t
+fitting(const struct logfile *logfile, const char *bytes, size_t length)
 {
-	int r = look(logfile, now_ms);
+	uint64_t room = logfile->max_bytes - MIN(logfile->size, logfile->max_bytes);
+	const char *last;
 
-	if (r == 0 && logfile->size > 0 && logfile->size + logfile->length > logfile->max_bytes)
-		r = rotate(logfile);
+	if (length <= room)
+		return length;
+	last = room > 0 ? memrchr(bytes, '\n', room) : NULL;
+	return last ? (size_t)(last - bytes) + 1 : 0;
+}
+
+/* Append it, to one file after the other. As append(). A line that is larger than a file gets one of its own. */
+static int
+append_lines(struct logfile *logfile, const char *bytes, size_t length, size_t *ret_written)
+{
+	int r = 0;
+
+	*ret_written = 0;
+	while (r == 0 && *ret_written < length) {
+		const char *rest = bytes + *ret_written;
+		size_t left = length - *ret_written, n = fitting(logfile, rest, left);
+
+		if (n == 0 && logfile->size > 0) {
+			r = rotate(logfile);
+			if (r < 0)
+				break;
+			n = fitting(logfile, rest, left);
+		}
+		if (n == 0)
+			n = (size_t)((const char *)memchr(rest, '\n', left) - rest) + 1;
+		r = append(logfile, rest, n, &n);
+		*ret_written += n;
+	}
 	return r;
 }
 
@@ -237,11 +265,13 @@ logfile_flush(struct logfile *logfile, int64_t now_ms, logfile_notice *notice, v
 
 	if (logfile->length == 0)
 		return LOGFILE_FINE;
-	r = prepare(logfile, now_ms);
+	r = look(logfile, now_ms);
+	if (r == 0 && failed && logfile->size >= logfile->max_bytes)
+		r = rotate(logfile);
 	if (r == 0 && (failed || logfile->torn))
 		r = append_notice(logfile, notice, arg);
 	if (r == 0)
-		r = append(logfile, logfile->buffer, logfile->length, &written);
+		r = append_lines(logfile, logfile->buffer, logfile->length, &written);
 	*ret_lost = logfile->n_lost;
 	if (r < 0) {
 		unsigned n = count_lines(logfile->buffer + written, logfile->length - written);

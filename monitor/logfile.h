@@ -61,7 +61,7 @@ logfile_added(struct logfile *logfile, size_t length)
 /* The notice that a file begins with after a loss; *ret_length its bytes, at most size. */
 typedef size_t logfile_notice(char *to, size_t size, uint64_t n_lost, int error, void *arg);
 
-/* Write what there is. */
+/* Write what there is: whole lines. */
 enum logfile_event logfile_flush(
     struct logfile *logfile, int64_t now_ms, logfile_notice *notice, void *arg, uint64_t *ret_lost);
 

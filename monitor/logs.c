@@ -37,8 +37,8 @@
 
 static const char no_length[] = "Content-Length: 0\r\n\r\n";
 
-struct reader {
-	TAILQ_ENTRY(reader) in_all;
+struct stream {
+	TAILQ_ENTRY(stream) in_all;
 	int fd; /* of the client */
 	struct event writable;
 	struct event readable;
@@ -59,11 +59,11 @@ struct reader {
 	size_t sent;
 };
 
-static TAILQ_HEAD(, reader) streams = TAILQ_HEAD_INITIALIZER(streams);
+static TAILQ_HEAD(, stream) streams = TAILQ_HEAD_INITIALIZER(streams);
 static unsigned n_streams;
 
 static void
-close_stream(struct reader *stream)
+close_stream(struct stream *stream)
 {
 	event_del(&stream->writable);
 	event_del(&stream->readable);
@@ -81,7 +81,7 @@ close_stream(struct reader *stream)
 
 /* Number `back` of the files: its descriptor, or -1. */
 static int
-open_back(const struct reader *stream, unsigned back)
+open_back(const struct stream *stream, unsigned back)
 {
 	char *name = logfile_name(stream->path, back);
 	int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -94,7 +94,7 @@ open_back(const struct reader *stream, unsigned back)
 }
 
 static bool
-stat_back(const struct reader *stream, unsigned back, struct stat *ret_st)
+stat_back(const struct stream *stream, unsigned back, struct stat *ret_st)
 {
 	char *name = logfile_name(stream->path, back);
 	int r = lstat(name, ret_st);
@@ -104,7 +104,7 @@ stat_back(const struct reader *stream, unsigned back, struct stat *ret_st)
 }
 
 static bool
-begin_file(struct reader *stream, unsigned back, off_t at)
+begin_file(struct stream *stream, unsigned back, off_t at)
 {
 	int fd = open_back(stream, back);
 	struct stat st;
@@ -156,7 +156,7 @@ find_lines(int fd, uint64_t *n_lines, size_t *searched)
 }
 
 static bool
-begin_with_last(struct reader *stream, uint64_t n_lines)
+begin_with_last(struct stream *stream, uint64_t n_lines)
 {
 	size_t searched = 0;
 	unsigned back = 0;
@@ -177,7 +177,7 @@ begin_with_last(struct reader *stream, uint64_t n_lines)
 
 /* The oldest file that was written to since then. */
 static bool
-begin_with_first(struct reader *stream, time_t since)
+begin_with_first(struct stream *stream, time_t since)
 {
 	unsigned back = 0;
 	struct stat st;
@@ -195,7 +195,7 @@ is_older(const struct timespec *one, const struct timespec *two)
 
 /* The file after the one that is read: its number, -1 there is none yet, because this is PATH itself or nothing is there. */
 static int
-find_next(const struct reader *stream)
+find_next(const struct stream *stream)
 {
 	struct stat st, ours;
 	int next = -1;
@@ -217,7 +217,7 @@ find_next(const struct reader *stream)
 
 /* Leave out what is too old. */
 static void
-skip_old(struct reader *stream)
+skip_old(struct stream *stream)
 {
 	size_t prefix = stream->buffer[0] == '{' ? strlen("{\"time\":\"") : 0, from = 0;
 
@@ -244,7 +244,7 @@ skip_old(struct reader *stream)
 
 /* Put something into the empty buffer. False: there is nothing now. */
 static bool
-fill(struct reader *stream)
+fill(struct stream *stream)
 {
 	for (;;) {
 		ssize_t n = stream->file < 0 ? 0 : read(stream->file, stream->buffer, BUFFER);
@@ -273,7 +273,7 @@ fill(struct reader *stream)
 }
 
 static void
-wait_to_write(struct reader *stream, bool wait)
+wait_to_write(struct stream *stream, bool wait)
 {
 	if (wait == stream->writes)
 		return;
@@ -287,7 +287,7 @@ wait_to_write(struct reader *stream, bool wait)
 static void
 writable_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
-	struct reader *stream = arg;
+	struct stream *stream = arg;
 	ssize_t n;
 
 	if (stream->sent == stream->length && !fill(stream)) {
@@ -322,7 +322,7 @@ readable_cb(evutil_socket_t fd, UNUSED short what, void *arg)
 static void
 look_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
-	struct reader *stream = arg;
+	struct stream *stream = arg;
 
 	if (stream->writes && clock_ms() - stream->progress_ms > STALL_MS) {
 		close_stream(stream);
@@ -336,13 +336,20 @@ look_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 void
 logs_written(const char *api, UNUSED void *arg)
 {
-	struct reader *stream;
+	struct stream *stream;
 
 	TAILQ_FOREACH (stream, &streams, in_all)
 		if (!stream->writes && !strcmp(stream->api, api)) {
 			stream->progress_ms = clock_ms();
 			wait_to_write(stream, true);
 		}
+}
+
+json_t *
+logs_status(const struct monitor *monitor)
+{
+	return json_pack("{sI ss}", "lost_lines", (json_int_t)atomic_load(&monitor->scoreboard->log_lost_lines), "text",
+	    monitor->sources.trouble);
 }
 
 /* ---- asking ---- */
@@ -452,7 +459,7 @@ parse_query(struct http_conn *conn, struct query *query)
 }
 
 static void
-begin(struct reader *stream, const struct query *query)
+begin(struct stream *stream, const struct query *query)
 {
 	struct stat st;
 
@@ -493,7 +500,7 @@ put_head(const struct monitor *monitor, struct http_conn *conn, char *to)
 }
 
 static void
-start(struct monitor *monitor, struct http_conn *conn, struct reader *stream)
+start(struct monitor *monitor, struct http_conn *conn, struct stream *stream)
 {
 	static const struct timeval period = {0, LOOK_MS * 1000};
 
@@ -512,19 +519,12 @@ start(struct monitor *monitor, struct http_conn *conn, struct reader *stream)
 	wait_to_write(stream, true);
 }
 
-json_t *
-logs_status(const struct monitor *monitor)
-{
-	return json_pack("{sI ss}", "lost_lines", (json_int_t)atomic_load(&monitor->scoreboard->log_lost_lines), "text",
-	    monitor->sources.trouble);
-}
-
 void
 logs_request(struct monitor *monitor, struct http_conn *conn)
 {
 	struct query query;
 	const char *wrong = parse_query(conn, &query);
-	struct reader *stream;
+	struct stream *stream;
 
 	if (wrong) {
 		answer_text(conn, 400, wrong, NULL);

@@ -14,6 +14,7 @@ NONE_IS_FINE = [ $$? -eq 5 ]
 TIME	   ?= 60
 VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
+COMPLETIONS = bash-completion/completions zsh/site-functions fish/vendor_completions.d
 SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] monitor/*.[ch] fetch/*.[ch] cli/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
@@ -143,10 +144,14 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
 .PHONY: install bench measure-models clean help
-install: all ## install below DESTDIR and PREFIX: bin/cortexd, libexec/cortexd/*
+install: all ## install below DESTDIR and PREFIX: bin/cortexd, bin/cortex, libexec/cortexd/*
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
-	install -m 755 $(BIN)/cortexd $(DESTDIR)$(PREFIX)/bin/cortexd
-	install -m 755 $(filter-out %/cortexd,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+	install -m 755 $(BIN)/cortexd $(BIN)/cortex $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(filter-out %/cortexd %/cortex,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
+	install -d $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
+	$(BIN)/cortex completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cortex
+	$(BIN)/cortex completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cortex
+	$(BIN)/cortex completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cortex.fish
 	install -d $(SHARE)/scripts $(SHARE)/packages
 	install -m 755 scripts/preinstall $(SHARE)/scripts/
 	install -m 644 $(wildcard packages/*.txt packages/*.py) $(SHARE)/packages/

@@ -9,6 +9,7 @@ import { clock, number, plural, seconds } from "./format.js";
 import { summarise } from "./history.js";
 
 const SPAN_SECONDS = 600;
+const AXES = [[15, 60], [30, 120], [60, 180], [60, 300], [120, SPAN_SECONDS]]; // step and span, in seconds
 const BARS = 20;
 const all = new Set();
 
@@ -34,7 +35,7 @@ function ago(value) {
 /* The axis begins with the first sample: {min, step} in seconds, of whole steps. */
 function axisOf(samples) {
 	const age = samples.length ? samples.at(-1).uptime - samples[0].uptime : 0;
-	const [step, span] = [[15, 60], [30, 120], [60, 300], [120, SPAN_SECONDS]].find(([, limit]) => age <= limit) ?? [120, SPAN_SECONDS];
+	const [step, span] = AXES.find(([, limit]) => age <= limit) ?? AXES.at(-1);
 	return { min: -span, step };
 }
 
@@ -52,13 +53,20 @@ function legendOf(chart) {
 	}));
 }
 
+/* Sizes in bytes have round steps where they are powers of two. */
+function binaryStep(samples, name) {
+	const most = Math.max(1, ...samples.map((sample) => sample[name] ?? 0));
+	return 2 ** Math.ceil(Math.log2(most / 4));
+}
+
 /*
  * A figure with a line chart of a history. series: [{name, label, color, dash, fill, stepped}] where name is that of a value of a sample
  * (history.js); format(value) gives texts of its axis.
  */
 export class LineChart {
-	constructor({ title, note, series, format, beginsAtZero = true, stacked = false, suggestedMax }) {
+	constructor({ title, note, series, format, beginsAtZero = true, stacked = false, binary = false, suggestedMax }) {
 		this.title = title;
+		this.binary = binary;
 		this.series = series;
 		this.format = format;
 		this.samples = [];
@@ -163,6 +171,8 @@ export class LineChart {
 			const name = this.series[i].name;
 			dataset.data = samples.map((sample) => ({ x: sample.uptime - now, y: sample[name] }));
 		});
+		if (this.binary)
+			this.chart.options.scales.y.ticks.stepSize = binaryStep(samples, this.series[0].name);
 		this.chart.update("none");
 		this.describe();
 		this.fillTable();

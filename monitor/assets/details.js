@@ -70,6 +70,7 @@ const CHARTS = [
 		title: "Memory",
 		note: "of all replicas together",
 		format: format.bytes,
+		binary: true,
 		series: [{ name: "memory", label: "used", color: "line-1", fill: "origin" }],
 	},
 ];
@@ -129,8 +130,8 @@ export class Details {
 		const table = (id, caption, columns, keyOf, empty) => new Table(byId(id), { caption, columns, keyOf, empty });
 
 		this.replicas = table("replicas", "Replicas", slotColumns(() => this.now), (slot) => `${slot.generation}/${slot.replica}`, "There is no replica.");
-		this.deaths = table("deaths", "Last deaths, newest first", DEATH_COLUMNS, (death) => `${death.at} ${death.replica}`, "No replica has died.");
-		this.decisions = table("decisions", "Decisions of the scaler, newest first", DECISION_COLUMNS, (decision) => `${decision.at} ${decision.to}`, "The number has not changed.");
+		this.deaths = table("deaths", "Last deaths, newest first", DEATH_COLUMNS, (death) => `${format.clock(death.at)} ${death.replica}`, "No replica has died.");
+		this.decisions = table("decisions", "Decisions of the scaler, newest first", DECISION_COLUMNS, (decision) => `${format.clock(decision.at)} ${decision.to}`, "The number has not changed.");
 		this.latencies = table("latencies", "Times of requests", LATENCY_COLUMNS, (row) => row.name, "");
 		this.classes = table(
 			"tracker-table",

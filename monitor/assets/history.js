@@ -74,15 +74,16 @@ function sampleOf(status, api, previous) {
 export class History {
 	constructor() {
 		this.apis = new Map();
-		this.daemon = null;
+		this.pid = null;
+		this.uptime = 0;
 	}
 
 	/* keyOf(api): what tells apis apart. */
 	add(status, keyOf) {
-		const daemon = `${status.pid} ${status.started}`;
-		if (daemon !== this.daemon)
+		if (status.pid !== this.pid || status.uptime_seconds < this.uptime)
 			this.apis.clear();
-		this.daemon = daemon;
+		this.pid = status.pid;
+		this.uptime = status.uptime_seconds;
 		const before = this.apis;
 		this.apis = new Map();
 		for (const api of status.apis) {

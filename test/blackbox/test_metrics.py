@@ -51,6 +51,7 @@ def wait_counts(cortexd, **wanted):
 
 def test_answers_are_counted_by_what_they_are(start):
     cortexd = start(TRACKED)
+    cortexd.expect_error("as told")
     for sample in ("a", "b", "raise", "unfit"):
         cortexd.post(sample)
     assert cortexd.get("/d/a").status == 200
@@ -186,7 +187,7 @@ def test_a_regression_is_summed_up_over_replicas_and_their_deaths(start, hasty_b
 def test_a_client_that_leaves_is_counted_as_gone(start):
     cortexd = start(TRACKED)
     with cortexd.connect() as busy:
-        busy.send(b"POST /d/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n1.0")
+        busy.send(b"POST /d/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n4.0")
         wait_until(lambda: status(cortexd)["apis"][0]["slots"][0]["activity"] == "long", "the prediction is long")
         with cortexd.connect() as leaver:
             leaver.send(b"POST /d/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n0.5")

@@ -22,6 +22,7 @@ _spec.loader.exec_module(_blackbox)
 
 from cortexd import ENVIRONMENTS, ROOT, reserved_port  # noqa: E402: found by the path above
 from page import Page  # noqa: E402
+from tunnel import Tunnel  # noqa: E402
 
 port = _blackbox.port
 project = _blackbox.project
@@ -56,23 +57,33 @@ def admin_port(port):
 
 @pytest.fixture
 def open_page(browser, admin_port):
-    """Open the dashboard of a cortexd: open_page(cortexd, address="", theme="light", width=1280, height=900)."""
+    """Open the dashboard of a cortexd: open_page(cortexd, address="", theme="light", width=1280, height=900).
+
+    Through a tunnel to its unix socket, where nobody asks for a token; direct: at the TCP address of its own, admin_port.
+    """
     origin = f"http://127.0.0.1:{admin_port}"
     first = browser.current_window_handle
     browser.switch_to.new_window("window")
     pages = []
+    tunnels = []
 
-    def open_one(cortexd, address="", theme="light", width=1280, height=900, token=True):
+    def open_one(cortexd, address="", theme="light", width=1280, height=900, direct=False):
         page = Page(browser, cortexd, origin)
         pages.append(page)
         page.emulate(theme, width, height)
-        page.open(address, token=token)
+        if not direct:
+            tunnels.append(Tunnel(admin_port, cortexd.folder / ".cortex" / "control.sock"))
+        browser.get(f"{origin}/{address}")
+        if not direct:
+            page.wait_live()
         return page
 
     yield open_one
     problems = [problem for page in pages[-1:] for problem in page.inspect()]
     browser.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
     browser.close()
+    for tunnel in tunnels:
+        tunnel.close()
     browser.switch_to.window(first)
     assert not problems, "\n".join(problems)
 

@@ -33,12 +33,6 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": theme}]
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
-    def open(self, address="", token=True):
-        self.browser.get(f"{self.origin}/{address}")
-        if token:
-            self.enter_token(self.token)
-            self.wait_live()
-
     def enter_token(self, token):
         wait_until(lambda: self.shown("token-dialog"), "the page asks for a token")
         self.expect_error(TOKEN_MISSING)

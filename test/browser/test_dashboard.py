@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -35,21 +36,29 @@ VIRGINICA = json.dumps({"sepal_length": 6.9, "sepal_width": 3.1, "petal_length":
 NARROW = {"width": 390, "height": 844}
 
 
-def config(admin_port, more=PRICE_API):
-    """That of configs/iris, with a tracker, a second api and an admin interface for the browser."""
+def config(more=PRICE_API, server=""):
+    """That of configs/iris, with a tracker, a second api, and more lines of the server."""
     text = (ROOT / "configs" / "iris" / "cortex.yaml").read_text().replace("127.0.0.1:8888", "127.0.0.1:@PORT@")
     if "tracker:" not in text:
         text = text.replace("  compute:\n", f"{TRACKER}  compute:\n")
-    apis, server = text.split("- kind: server\n")
-    return f"{apis}{more}\n- kind: server\n{server}  admin: [unix, '127.0.0.1:{admin_port}']\n  packages: none\n"
+    apis, kept = text.split("- kind: server\n")
+    return f"{apis}{more}\n- kind: server\n{kept}  packages: none\n{server}"
 
 
 @pytest.fixture
-def served(start, admin_port, iris_model):
-    """The cortexd of most tests: two replicas of `classifier`, one of `price`."""
-    cortexd = start({**iris_model, "price.py": PRICE, "cortex.yaml": config(admin_port)}, replicas=3, environment="onnx")
-    cortexd.endpoint = "/iris/classifier"
-    return cortexd
+def serve(start, iris_model):
+    """Start a cortexd with two replicas of `classifier` and one of `price`."""
+
+    def serve_one(server="", **options):
+        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(server=server)}
+        return start(files, replicas=3, environment="onnx", **options)
+
+    return serve_one
+
+
+@pytest.fixture
+def served(serve):
+    return serve()
 
 
 def predict(cortexd, sample, endpoint="/iris/classifier"):
@@ -58,8 +67,8 @@ def predict(cortexd, sample, endpoint="/iris/classifier"):
 
 
 # --- getting in ----------------------------------------------------------------------------------------------------------
-def test_the_token_is_asked_for_until_it_is_right_and_then_kept(served, open_page):
-    page = open_page(served, token=False)
+def test_the_token_is_asked_for_until_it_is_right_and_then_kept(serve, open_page, admin_port):
+    page = open_page(serve(server=f"  admin: [unix, '127.0.0.1:{admin_port}']\n"), "#api=classifier", direct=True)
     page.enter_token("0" * 64)
     page.wait_text("token-error", "not accepted")
     assert not page.violations()
@@ -68,6 +77,10 @@ def test_the_token_is_asked_for_until_it_is_right_and_then_kept(served, open_pag
     assert not page.shown("token-dialog")
     page.load_again()
     assert not page.shown("token-dialog")
+    assert page.send_sample(SETOSA) == (200, '"setosa"')
+    page.wait_text("logs-state", "^live")
+    page.click("reload")
+    page.wait_text("reload-outcome", r"^reload \d+ done")
 
 
 # --- looking -------------------------------------------------------------------------------------------------------------
@@ -97,12 +110,12 @@ def test_replicas_and_the_reasons_of_the_scaler_are_shown(served, open_page):
     page.wait(lambda: re.fullmatch(r"\d+ / 80 %", page.facts("tiles")["CPU / target"]), "CPU and its target")
 
 
-def test_many_apis_can_be_sorted_and_filtered(start, admin_port, open_page):
+def test_many_apis_can_be_sorted_and_filtered(start, open_page):
     names = [f"model-{i}" for i in range(1, 25)]
     apis = "".join(
         f"- kind: api\n  name: {name}\n  predictor: {{path: predictor.py}}\n  compute: {{max_replicas: 1, cpu: 1m}}\n" for name in names
     )
-    server = f"- kind: server\n  listen: 127.0.0.1:@PORT@\n  packages: none\n  admin: '127.0.0.1:{admin_port}'\n"
+    server = "- kind: server\n  listen: 127.0.0.1:@PORT@\n  packages: none\n"
     cortexd = start({"cortex.yaml": f"- kind: deployment\n  name: d\n{apis}{server}"}, replicas=len(names))
     page = open_page(cortexd)
 
@@ -119,11 +132,9 @@ def test_many_apis_can_be_sorted_and_filtered(start, admin_port, open_page):
     page.write("overview-filter", "nothing like it")
     assert page.rows("overview") == [["No API matches the filter."]]
     page.write("overview-filter", "")
-    for _ in range(3):
-        predict(cortexd, "1", "/d/model-7")
     rate = page.browser.find_elements("css selector", "#overview thead button")[3]
     rate.click()
-    page.wait(lambda: shown()[0] == "model-7", "the busiest api is on top")
+    page.wait(lambda: predict(cortexd, "1", "/d/model-7").status == 200 and shown()[0] == "model-7", "the busiest api is on top")
 
 
 # --- sending a sample ----------------------------------------------------------------------------------------------------
@@ -207,10 +218,10 @@ def test_the_page_says_when_the_connection_is_lost_and_comes_back(served, open_p
     page.wait_text("logs-state", "^live")
 
 
-def test_a_reload_from_the_page_says_what_came_of_it(served, open_page, admin_port):
+def test_a_reload_from_the_page_says_what_came_of_it(served, open_page):
     page = open_page(served)
     page.wait(lambda: len(page.rows("overview")) == 2, "two apis")
-    (served.folder / "cortex.yaml").write_text(config(admin_port, more="").replace("@PORT@", str(served.port)))
+    (served.folder / "cortex.yaml").write_text(config(more="").replace("@PORT@", str(served.port)))
     page.click("reload")
     page.wait_text("reload-outcome", r"^reload \d+ done")
     page.wait(lambda: len(page.rows("overview")) == 1, "one api is left")
@@ -295,8 +306,10 @@ def test_the_keyboard_is_enough(served, open_page):
             page.press(Keys.TAB)
             seen.append(page.focused())
             assert len(seen) < 60, f"Tab does not reach {target}: {seen}"
-            outline = page.browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none", f"the focus cannot be seen at {seen[-1]}"
+            visible = page.browser.execute_script(
+                "return document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+            )
+            assert visible, f"the focus cannot be seen at {seen[-1]}"
 
     tab_to("overview-filter")
     tab_to("classifier")
@@ -325,11 +338,12 @@ SCREENSHOTS = os.environ.get("CORTEXD_SCREENSHOTS")
 class Load:
     """Requests at a rate that rises and falls, until it is stopped."""
 
-    def __init__(self, cortexd):
+    def __init__(self, cortexd, clients=3):
         self.cortexd = cortexd
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
+        self.threads = [threading.Thread(target=self.run) for _ in range(clients)]
+        for thread in self.threads:
+            thread.start()
 
     def run(self):
         samples = [json.loads(SETOSA)] * 5 + [json.loads(VIRGINICA)] * 3
@@ -342,7 +356,8 @@ class Load:
 
     def stop(self):
         self.ended.set()
-        self.thread.join()
+        for thread in self.threads:
+            thread.join()
 
 
 def save(page, name, height=None):
@@ -355,7 +370,9 @@ def save(page, name, height=None):
 
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="make screenshots")
-def test_screenshots(served, open_page):
+def test_screenshots(serve, open_page, request):
+    request.addfinalizer(lambda: shutil.rmtree("/tmp/iris"))  # its name is in the pictures
+    served = serve(folder="/tmp/iris")
     served.expect_any_error()
     page = open_page(served, "#api=classifier", width=1360)
     load = Load(served)

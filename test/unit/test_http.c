@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "http/answer.h"
 #include "http/limits.h"
@@ -297,6 +298,51 @@ test_targets(UNUSED void **state)
 	}
 }
 
+/* What cannot be given back and logged as it is does not count. */
+static void
+test_request_ids(UNUSED void **state)
+{
+	static const struct {
+		const char *fields;
+		const char *id;
+	} cases[] = {
+	    {"X-Request-ID: abc-123\r\n", "abc-123"},
+	    {"x-request-id: \t abc \t\r\n", "abc"},
+	    {"X-Request-ID: one\r\nX-Request-ID: two\r\n", "one"},
+	    {"X-Request-ID: a b\r\nX-Request-ID: two\r\n", "two"},
+	    {"X-Request-ID: a\"b\r\n", ""},
+	    {"X-Request-ID: a\\b\r\n", ""},
+	    {"X-Request-ID: a'b\r\n", ""},
+	    {"X-Request-ID: caf\xc3\xa9\r\n", ""},
+	    {"X-Request-ID:\r\n", ""},
+	    {"X-Request-IDs: a\r\n", ""},
+	};
+	char text[512], *buffer;
+
+	for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+		size_t length = (size_t)snprintf(
+		    text, sizeof(text), "GET / HTTP/1.1\r\n" HOST "%s\r\n", cases[i].fields);
+
+		for (size_t step = 1; step <= length; step++) {
+			struct http_parser parser;
+
+			assert_int_equal(parse(&parser, text, length, step, step, &buffer), HTTP_PARSE_COMPLETE);
+			assert_int_equal(parser.request_id.length, strlen(cases[i].id));
+			assert_memory_equal(buffer + parser.request_id.offset, cases[i].id, strlen(cases[i].id));
+			free(buffer);
+		}
+	}
+	for (int length = 128; length <= 129; length++) {
+		struct http_parser parser;
+
+		memset(text, 'x', sizeof(text));
+		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n" HOST "X-Request-ID: %0*d\r\n\r\n", length, 0);
+		assert_int_equal(parse(&parser, text, strlen(text), strlen(text), 1, &buffer), HTTP_PARSE_COMPLETE);
+		assert_int_equal(parser.request_id.length, length == 128 ? 128 : 0);
+		free(buffer);
+	}
+}
+
 static void
 test_answer_heads(UNUSED void **state)
 {
@@ -315,6 +361,9 @@ test_answer_heads(UNUSED void **state)
 	assert_null(strstr(head, "Content-"));
 	assert_non_null(strstr(head, "\r\nAllow: GET\r\nConnection: keep-alive\r\n\r\n"));
 	assert_string_equal(http_reason(299), "Unknown");
+	answer = (struct http_answer){.status = 204, .request_id = "abc-", .request_id_length = 3};
+	head[http_answer_head(&answer, false, false, head)] = '\0';
+	assert_non_null(strstr(head, "\r\nX-Request-ID: abc\r\n\r\n"));
 }
 
 int
@@ -326,6 +375,7 @@ main(void)
 	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_expect_continue),
 	    cmocka_unit_test(test_targets),
+	    cmocka_unit_test(test_request_ids),
 	    cmocka_unit_test(test_answer_heads),
 	};
 
