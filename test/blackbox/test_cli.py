@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cortexd import BUILD, PATIENCE, reserved_port, wait_until
+from cortexd import BUILD, PATIENCE, ROOT, reserved_port, wait_until
 from terminal import COLOR, Screen, Terminal
 
 CORTEX = BUILD / "bin" / "cortex"
@@ -576,6 +576,19 @@ def test_over_tcp_the_token_is_needed(start, cortex, tmp_path):
 def test_a_cortexd_without_an_admin_interface(start):
     cortexd = start({"cortex.yaml": SHOP + "  admin: none\n", "price.py": PRICE, "class.py": CLASS}, replicas=3)
     assert "no admin interface (server.admin: none)" in Cortex(cortexd.folder)("get", status=1)
+
+
+# --- the document ------------------------------------------------------------------------------------------------------
+@pytest.mark.once
+def test_the_document_shows_what_is_printed(cortex):
+    document = (ROOT / "docs" / "cli.md").read_text()
+    for command in COMMANDS:
+        assert re.search(rf"^## cortex {command}$", document, re.MULTILINE), command
+    everything = "".join(cortex("help", command) for command in COMMANDS)
+    for option in set(re.findall(r"(?<![\w-])--[a-z-]+", everything)):
+        assert option in document, option
+    done = subprocess.run([ROOT / "scripts" / "make-cli-docs", "--check"], capture_output=True, text=True, timeout=230)
+    assert done.returncode == 0, done.stderr
 
 
 # --- completion, help --------------------------------------------------------------------------------------------------
