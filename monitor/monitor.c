@@ -234,6 +234,7 @@ begin_logs(struct monitor *monitor, struct error *err)
 	struct sources_config config = {
 	    .base = monitor->base,
 	    .state_dir = monitor->start.state_dir,
+	    .secret = monitor->start.log_secret,
 	    .format = monitor->start.log_format,
 	    .n_files = monitor->start.log_files,
 	    .file_bytes = monitor->start.log_file_bytes,

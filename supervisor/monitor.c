@@ -34,6 +34,7 @@ make_start_record(const struct supervisor *supervisor)
 	    .n_tcp = supervisor->admin.tcp.listeners ? (int)supervisor->admin.tcp.listeners->n : 0,
 	    .token = (char *)(uintptr_t)supervisor->admin.tcp.token,
 	    .state_dir = config->server.state_dir,
+	    .log_secret = (char *)(uintptr_t)supervisor->outputs.secret,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	    .log_files = config->server.log_files,

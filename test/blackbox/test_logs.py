@@ -129,13 +129,15 @@ def test_the_generation_is_that_of_the_code(start):
 def test_binary_output_can_neither_break_a_line_nor_forge_one(start):
     cortexd = start(PRINTER)
     ask(cortexd, {"bytes": bytes(range(256)).hex()})
-    ask(cortexd, {"print": "\x1eLother-api\x1fforged"})
+    for kind in ("Lother-api", "L", "A", "D123456789"):
+        ask(cortexd, {"print": f"\x1e{kind}\x1f\x1b[31mforged"})
     ask(cortexd, {"print": "it goes on"})
     cortexd.wait_log(OUT + "it goes on$")
     wait_file(cortexd, "it goes on")
     text = text_of(cortexd)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
     assert r"\x00\x01\x02" in text and r"\xfd\xfe\xff" in text and "ABC" in text
+    assert len(re.findall(OUT + r".*\\x1b\[31mforged$", text, re.M)) == 4
     assert sorted(os.listdir(file_of(cortexd).parent)) == ["a.log"]
 
 
