@@ -13,12 +13,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "supervisor/listener.h"
 #include "supervisor/supervisor.h"
 
 #define NEXT           ADMIN_SOCKET ".next"
+#define UNIX_AGAIN_MS  10000 /* after a failure */
 #define TOKEN_BYTES    32
 #define TOKEN_MIN      16
 #define TOKEN_FILE_MAX (2 * MONITOR_TOKEN_MAX)
@@ -200,9 +202,12 @@ admin_open_unix(struct supervisor *supervisor)
 		close_unix(admin);
 	if (admin->unix_fd >= 0 || !supervisor->config->server.admin_unix)
 		return;
+	if (admin->unix_failed_ms > 0 && clock_ms() - admin->unix_failed_ms < UNIX_AGAIN_MS)
+		return;
 	folder = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = folder < 0 ? -errno : make_socket(admin, folder);
 	fd_close(&folder);
+	admin->unix_failed_ms = r < 0 ? clock_ms() : 0;
 	if (r < 0)
 		log_warning("cannot make \"%s/" ADMIN_SOCKET "\": %s; there is no way to ask this cortexd", state_dir,
 		    strerror(-r));
