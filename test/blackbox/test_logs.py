@@ -91,6 +91,25 @@ def read_logs(cortexd, query):
     return int(status), text
 
 
+# --- asking for lines that are far away --------------------------------------------------------------------------------
+def test_who_asks_for_the_last_lines_of_a_huge_log_holds_nobody_up(start):
+    cortexd = start(PRINTER)
+    ask(cortexd, {"print": "the last line"})
+    wait_file(cortexd, "the last line")
+    before = cortexd.monitor()
+    with open(file_of(cortexd).with_suffix(".log.1"), "wb") as huge:
+        huge.truncate(1 << 36)
+    folder = ["curl", "-sS", "-m", "20", "--unix-socket", cortexd.folder / ".cortex" / "control.sock"]
+    with subprocess.Popen([*folder, "http://localhost/logs?api=a&since=60"], stdout=subprocess.DEVNULL) as reader:
+        for _ in range(20):
+            begin = time.monotonic()
+            subprocess.run([*folder, "-f", "http://localhost/healthz"], check=True, stdout=subprocess.DEVNULL)
+            assert time.monotonic() - begin < 2
+        assert reader.poll() is None
+        reader.kill()
+    assert cortexd.monitor() == before
+
+
 # --- lines -------------------------------------------------------------------------------------------------------------
 def test_what_is_printed_has_time_api_replica_and_generation(start):
     cortexd = start(PRINTER)
