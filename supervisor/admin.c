@@ -74,22 +74,28 @@ read_token(const char *path, char token[MONITOR_TOKEN_MAX + 1], struct error *er
 	return r;
 }
 
+/* There is all of it or none: an empty one would keep every later start from beginning. */
 static int
 make_token(const char *path, struct error *err)
 {
 	unsigned char bytes[TOKEN_BYTES];
-	char text[2 * TOKEN_BYTES + 2];
+	char text[2 * TOKEN_BYTES + 2], *next;
 	int fd, r;
 
 	arc4random_buf(bytes, sizeof(bytes));
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 	strcat(text, "\n");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	next = xasprintf("%s.next", path);
+	unlink(next);
+	fd = open(next, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+	if (r == 0 && (fsync(fd) < 0 || rename(next, path) < 0))
+		r = -errno;
 	if (fd >= 0 && r < 0)
-		unlink(path);
+		unlink(next);
 	fd_close(&fd);
+	free(next);
 	if (r < 0)
 		return error_set(err, r, "cannot make \"%s\", the admin token: %s", path, strerror(-r));
 	log_info("the token of the admin interface is in %s", path);
