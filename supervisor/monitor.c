@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/monitor_start.h"
@@ -175,6 +176,7 @@ on_record(struct slot *slot, const struct record *record)
 		return true;
 	case RECORD_PONG:
 		supervisor->monitor_watch.pinged = false;
+		outputs_monitor_hangs(supervisor, false);
 		child_set_patience(slot, 0);
 		return true;
 	case RECORD_RELOAD:
@@ -198,11 +200,15 @@ ping_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	struct supervisor *supervisor = arg;
 	struct slot *slot = &supervisor->monitor;
 
+	if (slot->state == SLOT_READY && supervisor->monitor_watch.pinged &&
+	    clock_ms() - supervisor->monitor_watch.pinged_ms >= OUTPUT_PATIENCE_MS)
+		outputs_monitor_hangs(supervisor, true);
 	if (slot->state != SLOT_READY || supervisor->monitor_watch.pinged)
 		return;
 	if (record_send(slot->control, RECORD_PING, NULL) == -EPIPE)
 		return;
 	supervisor->monitor_watch.pinged = true;
+	supervisor->monitor_watch.pinged_ms = clock_ms();
 	child_set_patience(slot, MONITOR_PATIENCE_MS);
 }
 

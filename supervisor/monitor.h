@@ -19,7 +19,8 @@ struct supervisor;
 
 struct monitor_watch {
 	struct event ping;
-	bool pinged;   /* and it has not answered */
+	bool pinged; /* and it has not answered */
+	int64_t pinged_ms;
 	bool replaced; /* it knows that another cortexd has its sockets */
 	bool shut;     /* it was started without the admin sockets: another cortexd is still the one */
 	bool outdated; /* it was started with what is not so any more */

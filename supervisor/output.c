@@ -20,6 +20,7 @@
 
 #define AGAIN_MS    20
 #define RESCUE_MS   100
+#define SAY_MS      10000 /* between two that tell of losses */
 #define WASTE_BYTES (64 << 10)
 
 static void
@@ -121,9 +122,10 @@ tell_lost(struct outputs *outputs)
 {
 	struct output *output;
 
+	outputs->told_ms = clock_ms();
 	TAILQ_FOREACH (output, &outputs->all, in_all) {
 		if (output->n_lost > 0)
-			log_warning("%s: %llu bytes of what it has printed were lost while there was no monitor",
+			log_warning("%s: %llu bytes of what it has printed were lost, because no monitor took it",
 			    output->name, (unsigned long long)output->n_lost);
 		output->n_lost = 0;
 	}
@@ -135,12 +137,14 @@ rescue_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 	struct outputs *outputs = arg;
 	struct output *output;
 
-	if (outputs->has_monitor)
+	if (outputs->has_monitor && !outputs->hangs)
 		return;
-	if (clock_ms() - outputs->alone_since_ms >= OUTPUT_PATIENCE_MS)
+	if (outputs->hangs || clock_ms() - outputs->alone_since_ms >= OUTPUT_PATIENCE_MS)
 		TAILQ_FOREACH (output, &outputs->all, in_all)
 			if (!output->gone && is_nearly_full(output))
 				empty(outputs, output);
+	if (clock_ms() - outputs->told_ms >= SAY_MS)
+		tell_lost(outputs);
 	call_in(&outputs->rescue, RESCUE_MS);
 }
 
@@ -148,6 +152,7 @@ void
 outputs_monitor_ready(struct supervisor *supervisor)
 {
 	supervisor->outputs.has_monitor = true;
+	supervisor->outputs.hangs = false;
 	evtimer_del(&supervisor->outputs.rescue);
 	tell_lost(&supervisor->outputs);
 	outputs_give(supervisor);
@@ -161,12 +166,26 @@ outputs_monitor_gone(struct supervisor *supervisor)
 
 	if (!outputs->has_monitor)
 		return;
-	outputs->has_monitor = false;
+	outputs->has_monitor = outputs->hangs = false;
 	outputs->alone_since_ms = clock_ms();
 	TAILQ_FOREACH (output, &outputs->all, in_all)
 		output->given = false;
 	evtimer_del(&outputs->again);
 	call_in(&outputs->rescue, RESCUE_MS);
+}
+
+void
+outputs_monitor_hangs(struct supervisor *supervisor, bool hangs)
+{
+	struct outputs *outputs = &supervisor->outputs;
+
+	if (!outputs->has_monitor || hangs == outputs->hangs)
+		return;
+	outputs->hangs = hangs;
+	if (hangs)
+		call_in(&outputs->rescue, RESCUE_MS);
+	else
+		tell_lost(outputs);
 }
 
 /* ---- pipes ---- */
@@ -183,6 +202,9 @@ output_open(struct slot *slot, const char *role, const char *api)
 		log_warning("%s: no pipe for what it prints: %s", slot->name, strerror(errno));
 		return -1;
 	}
+	/* It may be the monitor's as well, who reads when it likes. */
+	if (fd_set_nonblocking(ends[0], true) < 0)
+		log_debug("%s: fcntl: %s", slot->name, strerror(errno));
 	/* More than a user may have in all is refused: then it is the usual size. */
 	(void)fcntl(ends[0], F_SETPIPE_SZ, OUTPUT_PIPE_BYTES);
 	output = xcalloc(1, sizeof(*output));

@@ -3,7 +3,7 @@
  *
  * The write end is the child's standard output and error. The supervisor keeps a duplicate of the read end until the process is gone and a
  * monitor has the pipe: a new monitor is given all of them again, and what was written meanwhile is still there. It never reads
- * them itself, with one exception: while there is no monitor for longer than it takes to start one, pipes that are about to be full are
+ * them itself, with one exception: while there is no monitor that answers for longer than it takes to start one, pipes that are about to be full are
  * emptied, and the loss is counted and logged, because nobody may wait for ever in print().
  *
  * The monitor itself and programs that are no slots (cortexd-fetch, pip) write to cortexd's own standard error, and so does a child for
@@ -45,7 +45,9 @@ struct outputs {
 	struct event again;  /* what could not be given is tried once more */
 	struct event rescue; /* while there is no monitor */
 	int64_t alone_since_ms;
+	int64_t told_ms; /* when losses were logged */
 	bool has_monitor;
+	bool hangs;                      /* it does not answer */
 	char secret[LOG_SECRET_MAX + 1]; /* of what our children log there (log.h) */
 	char *waste;                     /* room for what is thrown away */
 };
@@ -67,6 +69,9 @@ void outputs_give(struct supervisor *supervisor);
 /* A monitor is ready: it is given all of them. Or the one that was there is gone. */
 void outputs_monitor_ready(struct supervisor *supervisor);
 void outputs_monitor_gone(struct supervisor *supervisor);
+
+/* It has not answered for a while, or does again. */
+void outputs_monitor_hangs(struct supervisor *supervisor, bool hangs);
 
 /* For the end of the supervisor. */
 void outputs_done(struct supervisor *supervisor);
