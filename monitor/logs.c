@@ -345,6 +345,13 @@ logs_written(const char *api, UNUSED void *arg)
 		}
 }
 
+json_t *
+logs_status(const struct monitor *monitor)
+{
+	return json_pack("{sI ss}", "lost_lines", (json_int_t)atomic_load(&monitor->scoreboard->log_lost_lines), "text",
+	    monitor->sources.trouble);
+}
+
 /* ---- asking ---- */
 
 struct query {
