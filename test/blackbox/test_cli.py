@@ -350,6 +350,19 @@ def test_deploy_says_when_cortexd_ends_meanwhile(shop):
         assert "no cortexd serves" in terminal.screen or "ended" in terminal.screen or "stop" in terminal.screen, terminal.screen
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_deploy_outlives_what_it_speaks_to(shop, number):
+    shop.write({"price.py": "import time\n\ntime.sleep(1)\n" + PRICE.replace("1.5", "2.5")})
+    shop.expect_any_error()
+    with shop.cortex.terminal("deploy") as terminal:
+        terminal.wait_for("price .*1 starting")
+        os.kill(shop.monitor(), number)
+        assert terminal.wait() == 0, terminal.output
+        assert "deployed: done" in terminal.screen
+    assert shop.cortex("predict", "price", "sample.json") == "5.0\n"
+    shop.note_descriptors()
+
+
 # --- predict -----------------------------------------------------------------------------------------------------------
 def test_predict_prints_what_came_in_a_pipe_and_lays_it_out_on_a_terminal(shop):
     shop.write({"label.json": '"a"'})
