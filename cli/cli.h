@@ -48,7 +48,7 @@ extern const size_t n_commands;
 /* NULL: there is none. */
 const struct command *command_find(const char *name);
 
-/* "cortex: ..." on standard error. EXIT_FAILURE. */
+/* "cortex: ..." on standard error, cleaned (text.h). EXIT_FAILURE. */
 int cli_fail(const char *format, ...) PRINTFLIKE(1);
 
 int run_deploy(struct cli *cli);

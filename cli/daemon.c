@@ -38,8 +38,11 @@ daemon_find_config(const struct cli *cli, char **ret_path, struct error *err)
 		char *path = xasprintf("%s/cortex.yaml", folder);
 
 		if (access(path, F_OK) == 0) {
-			*ret_path = path;
-			return 0;
+			*ret_path = realpath(path, NULL);
+			if (*ret_path) {
+				free(path);
+				return 0;
+			}
 		}
 		free(path);
 		slash = strrchr(folder, '/');
@@ -50,24 +53,6 @@ daemon_find_config(const struct cli *cli, char **ret_path, struct error *err)
 	return error_set(err, -ENOENT,
 	    "there is no cortex.yaml here, nor in a folder above; go to the project, or say where it is: --config "
 	    "FILE");
-}
-
-/* The state directory; the usual one when the config has become unreadable while cortexd serves. */
-static char *
-find_state_dir(const char *path)
-{
-	struct config_errors errors;
-	struct config *config;
-	char *state_dir;
-
-	if (config_load_to_prepare(path, &config, &errors) == 0) {
-		state_dir = xstrdup(config->server.state_dir);
-		config_unref(config);
-	} else {
-		state_dir = xasprintf("%.*s/.cortex", (int)(strrchr(path, '/') - path), path);
-	}
-	config_errors_done(&errors);
-	return state_dir;
 }
 
 static int
@@ -83,10 +68,65 @@ read_token(const char *path, char **ret_token, struct error *err)
 	return 0;
 }
 
+/* An address on which it listens as one to connect to. */
+static char *
+reachable(const struct listen_config *listen)
+{
+	bool is_v6 = strchr(listen->host, ':');
+
+	if (!*listen->host || !strcmp(listen->host, "0.0.0.0"))
+		return xasprintf("127.0.0.1:%u", listen->port);
+	if (!strcmp(listen->host, "::"))
+		return xasprintf("[::1]:%u", listen->port);
+	return xasprintf(is_v6 ? "[%s]:%u" : "%s:%u", listen->host, listen->port);
+}
+
+/* The unix socket, or, where there is none, the first of the other addresses with the token that cortexd has made. */
+static int
+find_by_server(struct daemon *daemon, const struct server_config *server, struct error *err)
+{
+	char *token;
+	int r = 0;
+
+	if (server->admin_none)
+		return error_set(err, -ENOENT, "\"%s\" says that cortexd has no admin interface (server.admin: none)",
+		    daemon->config);
+	if (server->admin_unix || server->n_admin == 0) {
+		daemon->socket = xasprintf("%s/control.sock", server->state_dir);
+		return 0;
+	}
+	daemon->host = reachable(&server->admin[0]);
+	if (daemon->token)
+		return 0;
+	token = server->admin_token ? xstrdup(server->admin_token) : xasprintf("%s/token", server->state_dir);
+	if (access(token, F_OK) == 0)
+		r = read_token(token, &daemon->token, err);
+	free(token);
+	return r;
+}
+
+/* A config that has become bad while cortexd serves still tells where its folder is. */
+static int
+find_by_config(struct daemon *daemon, struct error *err)
+{
+	const char *path = daemon->config;
+	struct config_errors errors;
+	struct config *config;
+	int r = 0;
+
+	if (config_load_to_prepare(path, &config, &errors) == 0) {
+		r = find_by_server(daemon, &config->server, err);
+		config_unref(config);
+	} else {
+		daemon->socket = xasprintf("%.*s/.cortex/control.sock", (int)(strrchr(path, '/') - path), path);
+	}
+	config_errors_done(&errors);
+	return r;
+}
+
 int
 daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 {
-	char *state_dir;
 	int r;
 
 	memset(daemon, 0, sizeof(*daemon));
@@ -103,11 +143,7 @@ daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 		daemon->socket = xstrdup(cli->socket);
 	} else {
 		r = daemon_find_config(cli, &daemon->config, err);
-		if (r < 0)
-			return r;
-		state_dir = find_state_dir(daemon->config);
-		daemon->socket = xasprintf("%s/control.sock", state_dir);
-		free(state_dir);
+		return r < 0 ? r : find_by_config(daemon, err);
 	}
 	return 0;
 }
@@ -235,6 +271,21 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 	return r;
 }
 
+/* What an answer other than 200 says, in one line. -ENOENT: what is asked for is not there. */
+static int
+refused(const struct daemon *daemon, const struct daemon_answer *answer, struct error *err)
+{
+	const char *body = answer->body ? answer->body : "";
+	int length = (int)strcspn(body, "\r\n");
+
+	if (answer->status == 401)
+		return error_set(err, -EACCES, "cortexd wants %s token; --token-file FILE names a file with it (%s)",
+		    daemon->token ? "another" : "a", "in the state directory of cortexd, as a rule: .cortex/token");
+	if (answer->status == 404)
+		return error_set(err, -ENOENT, "%.*s", length, body);
+	return error_set(err, -EIO, "cortexd answers %ld: %.*s", answer->status, length, body);
+}
+
 int
 daemon_request(const struct daemon *daemon, const char *method, const char *path, const char *body, size_t length,
     struct daemon_answer *ret_answer, struct error *err)
@@ -249,9 +300,9 @@ daemon_request(const struct daemon *daemon, const char *method, const char *path
 	if (!taking.answer.body)
 		taking.answer.body = xstrdup("");
 	if (taking.answer.status == 401) {
+		r = refused(daemon, &taking.answer, err);
 		daemon_answer_done(&taking.answer);
-		return error_set(err, -EACCES, "cortexd wants %s token; --token-file FILE names a file with it (%s)",
-		    daemon->token ? "another" : "a", "in the state directory of cortexd, as a rule: .cortex/token");
+		return r;
 	}
 	*ret_answer = taking.answer;
 	return 0;
@@ -263,15 +314,6 @@ daemon_answer_done(struct daemon_answer *answer)
 	free(take_ptr(&answer->body));
 }
 
-/* What an answer other than 200 says, in one line. */
-static int
-refused(const struct daemon_answer *answer, struct error *err)
-{
-	const char *body = answer->body ? answer->body : "";
-
-	return error_set(err, -EIO, "cortexd answers %ld: %.*s", answer->status, (int)strcspn(body, "\r\n"), body);
-}
-
 int
 daemon_stream(const struct daemon *daemon, const char *path, daemon_take_fn *take, void *arg, struct error *err)
 {
@@ -279,7 +321,7 @@ daemon_stream(const struct daemon *daemon, const char *path, daemon_take_fn *tak
 	int r = perform(daemon, "GET", path, NULL, 0, 0, &taking, err);
 
 	if (r == 0 && taking.answer.status != 200)
-		r = refused(&taking.answer, err);
+		r = refused(daemon, &taking.answer, err);
 	free(taking.answer.body);
 	return r;
 }
@@ -294,7 +336,7 @@ daemon_status(const struct daemon *daemon, json_t **ret_status, struct error *er
 	if (r < 0)
 		return r;
 	if (answer.status != 200) {
-		r = refused(&answer, err);
+		r = refused(daemon, &answer, err);
 	} else {
 		*ret_status = json_loadb(answer.body, answer.length, 0, &json_error);
 		if (!*ret_status || !json_is_array(json_object_get(*ret_status, "apis")))

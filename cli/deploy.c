@@ -91,7 +91,7 @@ show_progress(struct follow *follow, const json_t *status)
 		bool settled = view_progress(api, text);
 		int width = MIN(text_width() - 34, 160);
 
-		if (i == SHOWN_MAX)
+		if (terminal && follow->n_lines >= MIN(SHOWN_MAX, text_height() - 1))
 			break;
 		if (terminal) {
 			printf("%s%-30.30s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
@@ -145,7 +145,7 @@ follow_reload(const struct daemon *daemon, double number)
 	text = text_clean(view_text(reload, "text"), strlen(view_text(reload, "text")), false);
 	putchar('\n');
 	view_apis(status);
-	view_messages(status);
+	view_messages(status, false);
 	if (good)
 		printf("\ndeployed: %s\n", text);
 	else
@@ -177,17 +177,43 @@ request_reload(const struct daemon *daemon)
 	return follow_reload(daemon, number);
 }
 
+/* Two configs in one folder have the same state directory, and only one of them is served. */
+static bool
+is_served(const struct daemon *daemon, const char *config)
+{
+	struct error err;
+	char *served;
+	json_t *status;
+	bool same;
+
+	if (daemon_status(daemon, &status, &err) < 0) {
+		cli_fail("%s", err.text);
+		return false;
+	}
+	served = realpath(view_text(status, "config"), NULL);
+	same = !config || (served && !strcmp(served, config));
+	if (!same)
+		cli_fail("this cortexd serves \"%s\", not \"%s\"", view_text(status, "config"), config);
+	free(served);
+	json_decref(status);
+	return same;
+}
+
 int
 run_deploy(struct cli *cli)
 {
 	struct daemon daemon;
 	struct error err;
+	char *config = NULL;
 	int result = EXIT_FAILURE;
 
 	if (daemon_find(cli, &daemon, &err) < 0)
 		cli_fail("%s", err.text);
-	else if (!daemon.config || check_config(daemon.config) == 0)
+	else if ((cli->config || !cli->socket) && daemon_find_config(cli, &config, &err) < 0)
+		cli_fail("%s", err.text);
+	else if ((!config || check_config(config) == 0) && is_served(&daemon, config))
 		result = request_reload(&daemon);
+	free(config);
 	daemon_done(&daemon);
 	return result;
 }

@@ -21,6 +21,12 @@ print_json(const json_t *value)
 	char *text = json_dumps(value, JSON_INDENT(2));
 
 	ASSERT(text);
+	if (text_is_terminal()) {
+		char *clean = text_clean(text, strlen(text), true);
+
+		free(text);
+		text = clean;
+	}
 	puts(text);
 	free(text);
 	return EXIT_SUCCESS;
@@ -49,7 +55,7 @@ show(const struct cli *cli, const struct daemon *daemon)
 	if (daemon_status(daemon, &status, &err) < 0)
 		return cli_fail("%s", err.text);
 	if (name)
-		api = view_find_api(status, name);
+		api = view_find_newest(status, name);
 	if (name && !api) {
 		result = cli_fail("there is no api \"%s\"; cortex get lists those that there are", name);
 	} else if (cli->output && !strcmp(cli->output, "json")) {
@@ -63,7 +69,7 @@ show(const struct cli *cli, const struct daemon *daemon)
 		size_t i;
 
 		view_apis(status);
-		view_messages(status);
+		view_messages(status, true);
 		json_array_foreach(json_object_get(status, "apis"), i, each)
 		{
 			if (!cli->verbose)
@@ -91,7 +97,7 @@ on_signal(int number)
 
 /* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. */
 static int
-repaint(const struct cli *cli, const struct daemon *daemon)
+repaint(const struct cli *cli, const struct daemon *daemon, bool first)
 {
 	char *text = NULL, *line, *rest;
 	size_t length = 0;
@@ -104,8 +110,12 @@ repaint(const struct cli *cli, const struct daemon *daemon)
 	result = show(cli, daemon);
 	stdout = screen;
 	fclose(memory);
+	if (result != EXIT_SUCCESS) { /* what has been said stands below what was there */
+		free(text);
+		return result;
+	}
 	if (text_is_terminal())
-		fputs("\033[H", stdout);
+		fputs(first ? "\033[H\033[2J" : "\033[H", stdout);
 	for (line = rest = text; (line = strsep(&rest, "\n")) && rest;) {
 		if (text_is_terminal() && room-- <= 0)
 			break;
@@ -137,7 +147,7 @@ watch(const struct cli *cli, const struct daemon *daemon)
 	struct sigaction action = {.sa_handler = on_signal};
 	struct termios before, raw;
 	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
-	int result;
+	int result, n = 0;
 
 	sigaction(SIGWINCH, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
@@ -147,10 +157,8 @@ watch(const struct cli *cli, const struct daemon *daemon)
 		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 	}
-	if (text_is_terminal())
-		fputs("\033[H\033[2J", stdout);
 	do
-		result = repaint(cli, daemon);
+		result = repaint(cli, daemon, n++ == 0);
 	while (result == EXIT_SUCCESS && wait_for_next() && !interrupted);
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);

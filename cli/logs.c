@@ -1,6 +1,7 @@
 /*
  * logs - cortex logs: what the replicas of an api have written.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,5 +78,7 @@ run_logs(struct cli *cli)
 		free(path);
 	}
 	daemon_done(&daemon);
+	if (r == -ENOENT)
+		return cli_fail("api \"%s\": %s; cortex get lists the apis", cli->args[0], err.text);
 	return r < 0 ? cli_fail("%s", err.text) : EXIT_SUCCESS;
 }

@@ -20,9 +20,9 @@ const struct command commands[] = {
 	.usage = "[-c FILE]",
 	.options = "c",
 	.run = run_deploy,
-	.help = "Checks the config, has the running cortexd read it, and shows how replicas are replaced, until all is "
-		"done or has failed. What does not\n"
-		"work changes nothing: the api goes on as it was, and the reason is printed.\n"
+	.help = "Checks the config, has the running cortexd read it, and shows how replicas are replaced,\n"
+		"until all is done or has failed. What does not work changes nothing: the api goes on as it\n"
+		"was, and the reason is printed.\n"
 		"\n"
 		"  cortex deploy                     the cortex.yaml of this folder, or of one above it\n"
 		"  cortex deploy -c shop/cortex.yaml\n"
@@ -34,13 +34,12 @@ const struct command commands[] = {
 	.options = "cwvo",
 	.max_args = 1,
 	.run = run_get,
-	.help = "Without a name, a table of all apis; with one, also what its tracker has counted, its endpoint, and a "
-		"line for curl.\n"
+	.help = "Without a name, a table of all apis; with one, also what its tracker has counted, its\n"
+		"endpoint, and a line for curl.\n"
 		"\n"
 		"  -w, --watch            again every two seconds, until Ctrl-C or q\n"
-		"  -v, --verbose          also the replicas, the last deaths, and why the number of replicas is what "
-		"it is\n"
-		"  -o, --output json      the status as JSON (docs/monitoring.md); name: only the names\n"
+		"  -v, --verbose          also the replicas, the last deaths, and why there are so many\n"
+		"  -o, --output FORM      json: the status as JSON (docs/monitoring.md); name: only the names\n"
 		"\n"
 		"  cortex get\n"
 		"  cortex get classifier -v\n"
@@ -90,9 +89,8 @@ const struct command commands[] = {
 	.min_args = 1,
 	.max_args = 1,
 	.run = run_delete,
-	.help = "Requests that wait are served, then its replicas end. cortex.yaml stays as it is: the next deploy, or "
-		"start, brings the api back,\n"
-		"unless it is taken out of the file.\n"
+	.help = "Requests that wait are served, then its replicas end. cortex.yaml stays as it is: the next\n"
+		"deploy, or start, brings the api back, unless it is taken out of the file.\n"
 		"\n"
 		"  -f, --force            do not ask\n"
 		"\n"
@@ -128,23 +126,29 @@ const size_t n_commands = N_ELEMENTS(commands);
 static const char common_options[] =
     "Options of every command that speaks to cortexd:\n"
     "  -c, --config FILE      the project; default: cortex.yaml in this folder, or in one above it\n"
-    "      --socket ADDRESS   where cortexd listens: a path, or host:port; default: that of the project, or "
-    "$CORTEX_SOCKET\n"
+    "      --socket ADDRESS   where cortexd listens: a path, or host:port; default: $CORTEX_SOCKET,\n"
+    "                         or that of the project\n"
     "      --token-file FILE  with the token that host:port asks for\n"
     "      --no-color         no colours on a terminal; as with $NO_COLOR\n"
     "  -h, --help             this\n";
 
+/* What is in it may come from anywhere. */
 int
 cli_fail(const char *format, ...)
 {
+	char *text = NULL, *clean;
 	va_list ap;
+	int length;
 
-	fflush(stdout);
-	fputs("cortex: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	length = vasprintf(&text, format, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	ASSERT(length >= 0);
+	clean = text_clean(text, (size_t)length, true);
+	fflush(stdout);
+	fprintf(stderr, "cortex: %s\n", clean);
+	free(clean);
+	free(text);
 	return EXIT_FAILURE;
 }
 
@@ -168,8 +172,8 @@ print_help(const struct command *command)
 		return;
 	}
 	printf("usage: cortex COMMAND [options]\n\n"
-	       "cortex deploys, shows and steers the apis of a cortexd, which serves them: cortexd -c cortex.yaml "
-	       "starts it.\n\n");
+	       "cortex deploys, shows and steers the apis of a cortexd, which serves them;\n"
+	       "cortexd -c cortex.yaml starts it.\n\n");
 	for (size_t i = 0; i < n_commands; i++)
 		printf("  %-11s %s\n", commands[i].name, commands[i].summary);
 	printf("\n%s\ncortex help COMMAND, or cortex COMMAND --help, explain one of them.\n", common_options);
@@ -310,7 +314,7 @@ parse(struct cli *cli, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct cli cli = {.socket = getenv("CORTEX_SOCKET")};
+	struct cli cli = {.command = NULL};
 	int status;
 
 	if (!setlocale(LC_CTYPE, "C.UTF-8"))
@@ -318,6 +322,10 @@ main(int argc, char **argv)
 	signal(SIGPIPE, SIG_DFL); /* `cortex get | head` ends quietly */
 	status = parse(&cli, argc, argv);
 	if (status < 0) {
+		const char *socket = getenv("CORTEX_SOCKET");
+
+		if (!cli.socket && !cli.config && socket && *socket)
+			cli.socket = socket;
 		text_init(cli.no_color);
 		status = cli.command->run(&cli);
 	}

@@ -31,8 +31,13 @@ print_answer(const struct daemon_answer *answer)
 	json_t *json = text_is_terminal() ? json_loadb(answer->body, answer->length, JSON_DECODE_ANY, NULL) : NULL;
 	char *text = json ? json_dumps(json, JSON_ENCODE_ANY | JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
 
-	if (!text && text_is_terminal())
-		text = text_clean(answer->body, answer->length, true);
+	if (text_is_terminal()) {
+		char *clean = text ? text_clean(text, strlen(text), true)
+				   : text_clean(answer->body, answer->length, true);
+
+		free(text);
+		text = clean;
+	}
 	if (text)
 		puts(text);
 	else if (fwrite(answer->body, 1, answer->length, stdout) == answer->length)
@@ -53,7 +58,7 @@ send_sample(const struct cli *cli, const struct daemon *daemon, const char *samp
 
 	if (daemon_status(daemon, &status, &err) < 0)
 		return cli_fail("%s", err.text);
-	api = view_find_api(status, cli->args[0]);
+	api = view_find_newest(status, cli->args[0]);
 	if (!api || !view_endpoint(status, api, &url, &socket)) {
 		json_decref(status);
 		return cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);

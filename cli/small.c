@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/daemon.h"
+#include "cli/text.h"
 #include "cli/view.h"
 
 /* ---- delete ---- */
@@ -24,33 +25,47 @@ is_meant(const struct cli *cli)
 	return fgets(answer, sizeof(answer), stdin) && (*answer == 'y' || *answer == 'Y');
 }
 
-int
-run_delete(struct cli *cli)
+static int
+request_delete(const struct daemon *daemon, const char *name)
 {
-	char *path = daemon_path("/delete?api=", cli->args[0]);
+	char *path = daemon_path("/delete?api=", name);
 	struct daemon_answer answer = {.body = NULL};
-	struct daemon daemon;
 	struct error err;
 	int result = EXIT_FAILURE;
 
-	if (daemon_find(cli, &daemon, &err) < 0)
+	if (daemon_request(daemon, "POST", path, NULL, 0, &answer, &err) < 0)
 		cli_fail("%s", err.text);
-	else if (!is_meant(cli))
-		cli_fail("nothing was done");
-	else if (daemon_request(&daemon, "POST", path, NULL, 0, &answer, &err) < 0)
-		cli_fail("%s", err.text);
-	else if (answer.status == 404)
-		cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
 	else if (answer.status != 202)
 		cli_fail("cortexd answers %ld: %.*s", answer.status, (int)strcspn(answer.body, "\r\n"), answer.body);
 	else
 		result = EXIT_SUCCESS;
 	if (result == EXIT_SUCCESS)
-		printf("%s ends; the next deploy, or start, brings it back unless it is taken out of %s\n",
-		    cli->args[0], daemon.config ? daemon.config : "cortex.yaml");
+		printf("%s ends; the next deploy, or start, brings it back unless it is taken out of %s\n", name,
+		    daemon->config ? daemon->config : "cortex.yaml");
 	daemon_answer_done(&answer);
-	daemon_done(&daemon);
 	free(path);
+	return result;
+}
+
+/* Nobody is asked about what cannot be done. */
+int
+run_delete(struct cli *cli)
+{
+	json_t *status = NULL;
+	struct daemon daemon;
+	struct error err;
+	int result = EXIT_FAILURE;
+
+	if (daemon_find(cli, &daemon, &err) < 0 || daemon_status(&daemon, &status, &err) < 0)
+		cli_fail("%s", err.text);
+	else if (!view_find_newest(status, cli->args[0]))
+		cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
+	else if (!is_meant(cli))
+		cli_fail("nothing was done");
+	else
+		result = request_delete(&daemon, cli->args[0]);
+	json_decref(status);
+	daemon_done(&daemon);
 	return result;
 }
 
@@ -68,7 +83,10 @@ run_version(struct cli *cli)
 		printf("cortexd  %s\n", view_text(status, "version"));
 		json_decref(status);
 	} else {
-		printf("cortexd  does not run here\n");
+		char *clean = text_clean(err.text, strlen(err.text), false);
+
+		printf("cortexd  -  (%s)\n", clean);
+		free(clean);
 	}
 	daemon_done(&daemon);
 	return EXIT_SUCCESS;
@@ -80,7 +98,7 @@ run_version(struct cli *cli)
 
 static const char bash[] =
     "_cortex() {\n"
-    "    local word=${COMP_WORDS[COMP_CWORD]} command= i\n"
+    "    local word=${COMP_WORDS[COMP_CWORD]} command= api= i\n"
     "    local -a before=()\n"
     "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
     "        case ${COMP_WORDS[i]} in\n"
@@ -88,12 +106,21 @@ static const char bash[] =
     "            before+=(\"${COMP_WORDS[i]}\" \"${COMP_WORDS[i + 1]}\")\n"
     "            ((i++))\n"
     "            ;;\n"
+    "        -o | --output | -n | --lines | --since) ((i++)) ;;\n"
     "        -*) ;;\n"
-    "        *) [[ $command ]] || command=${COMP_WORDS[i]} ;;\n"
+    "        *)\n"
+    "            [[ ! $command || $api ]] || api=${COMP_WORDS[i]}\n"
+    "            [[ $command ]] || command=${COMP_WORDS[i]}\n"
+    "            ;;\n"
     "        esac\n"
     "    done\n"
     "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n"
-    "    -c | --config | --token-file | --socket) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n"
+    "    -c | --config | --token-file | --socket)\n"
+    "        compopt -o filenames\n"
+    "        mapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n"
+    "        return\n"
+    "        ;;\n"
+    "    -n | --lines | --since) return ;;\n"
     "    -o | --output) mapfile -t COMPREPLY < <(compgen -W 'json name' -- \"$word\"); return ;;\n"
     "    esac\n"
     "    if [[ $word == -* ]]; then\n"
@@ -110,16 +137,23 @@ static const char bash[] =
     "    case $command in\n"
     "    '' | help) mapfile -t COMPREPLY < <(compgen -W '@COMMANDS@' -- \"$word\") ;;\n"
     "    predict)\n"
-    "        mapfile -t COMPREPLY < <(compgen -f -X '!*.json' -- \"$word\"; compgen -W \"$(cortex get -o name "
-    "\"${before[@]}\" 2>/dev/null)\" -- "
+    "        if [[ $api ]]; then\n"
+    "            compopt -o filenames\n"
+    "            mapfile -t COMPREPLY < <(compgen -d -- \"$word\"; compgen -f -X '!*.json' -- \"$word\")\n"
+    "        else\n"
+    "            mapfile -t COMPREPLY < <(compgen -W \"$(\"$1\" get -o name \"${before[@]}\" 2>/dev/null)\" -- "
+    "\"$word\")\n"
+    "        fi\n"
+    "        ;;\n"
+    "    get | logs | delete)\n"
+    "        [[ $api ]] || mapfile -t COMPREPLY < <(compgen -W \"$(\"$1\" get -o name \"${before[@]}\" 2>/dev/null)\" "
+    "-- "
     "\"$word\")\n"
     "        ;;\n"
-    "    get | logs | delete) mapfile -t COMPREPLY < <(compgen -W \"$(cortex get -o name \"${before[@]}\" "
-    "2>/dev/null)\" -- \"$word\") ;;\n"
     "    completion) mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- \"$word\") ;;\n"
     "    esac\n"
     "}\n"
-    "complete -o filenames -F _cortex cortex\n";
+    "complete -F _cortex cortex\n";
 
 static const char zsh[] =
     "#compdef cortex\n"

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #define GAP       3
-#define GAP_MIN   2
-#define NARROWEST 8 /* that a column is cut to */
+#define GAP_SHORT 2
+#define GAP_MIN   1
+#define NARROWEST 5 /* that a column is cut to */
 
 struct table_widths {
 	int columns[TABLE_COLUMNS_MAX];
@@ -40,6 +41,8 @@ table_add(struct table *table, const char *text, enum color color)
 {
 	table->cells = xrealloc(table->cells, table->n_cells + 1, sizeof(*table->cells));
 	table->cells[table->n_cells].text = text_clean(text, strlen(text), false);
+	for (char *tab = table->cells[table->n_cells].text; (tab = strchr(tab, '\t'));)
+		*tab = ' ';
 	table->cells[table->n_cells++].color = color;
 }
 
@@ -118,7 +121,9 @@ table_print(struct table *table)
 	measure(table, GAP, &widths);
 	if (widths.total > text_width()) {
 		use_short_names(table);
-		measure(table, GAP_MIN, &widths);
+		measure(table, GAP_SHORT, &widths);
+		if (widths.total > text_width())
+			measure(table, GAP_MIN, &widths);
 		narrow(table, &widths);
 	}
 	for (size_t i = 0; i < table->n_cells; i++) {

@@ -1,8 +1,8 @@
 /*
  * table - rows and columns, as wide as they need to be.
  *
- * Columns are three blanks apart. On a terminal that is too narrow they are two, and have their short names; if that is not enough the widest
- * column is cut, with "…". In a pipe nothing is.
+ * Columns are three blanks apart. On a terminal that is too narrow they are two, or one, and have their short names; if that is not enough the
+ * widest column is cut, with "…". In a pipe nothing is.
  */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H

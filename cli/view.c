@@ -54,7 +54,7 @@ age(const json_t *status, const char *time_text, char room[16])
 }
 
 json_t *
-view_find_api(const json_t *status, const char *name)
+view_find_newest(const json_t *status, const char *name)
 {
 	json_t *api, *found = NULL;
 	size_t i;
@@ -156,7 +156,7 @@ print_clean(const char *before, const char *text, enum color color)
 }
 
 void
-view_messages(const json_t *status)
+view_messages(const json_t *status, bool with_reload)
 {
 	const json_t *reload = view_member(status, "reload"), *api;
 	size_t i;
@@ -168,7 +168,7 @@ view_messages(const json_t *status)
 		print_clean(before, view_text(api, "message"), status_color(view_text(api, "status")));
 		free(before);
 	}
-	if (!strcmp(view_text(reload, "state"), "failed"))
+	if (with_reload && !strcmp(view_text(reload, "state"), "failed"))
 		print_clean("\nthe last reload has failed: ", view_text(reload, "text"), COLOR_BAD);
 }
 
@@ -261,7 +261,7 @@ view_replicas(const json_t *status, const json_t *api)
 		table_add(&table, age(status, view_text(slot, "since"), room), COLOR_NONE);
 		snprintf(room, sizeof(room), "%.1f s", cpu);
 		table_add(&table, cpu < 0 ? "-" : room, COLOR_NONE);
-		table_add(&table, memory < 0 ? "-" : text_bytes(memory, room), COLOR_NONE);
+		table_add(&table, memory <= 0 ? "-" : text_bytes(memory, room), COLOR_NONE);
 		add_count(&table, slot, "predictions", COLOR_NONE);
 		add_count(&table, slot, "connections", COLOR_NONE);
 	}

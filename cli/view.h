@@ -16,11 +16,11 @@ void view_apis(const json_t *status);
 /* One of them: the same line, what its tracker has counted, where to send requests. verbose: replicas, deaths, decisions too. */
 void view_api(const json_t *status, const json_t *api, bool verbose);
 
-/* What a person must know that is no part of a table: a reload that has failed, an api's message. */
-void view_messages(const json_t *status);
+/* What a person must know that is no part of a table: an api's message, a reload that has failed (with_reload). */
+void view_messages(const json_t *status, bool with_reload);
 
 /* The api with this name, the newest of them; NULL: there is none. Borrowed. */
-json_t *view_find_api(const json_t *status, const char *name);
+json_t *view_find_newest(const json_t *status, const char *name);
 
 /* Its URL, and the path of the unix socket that it is reached by, or NULL. False: nothing listens. The caller frees both. */
 bool view_endpoint(const json_t *status, const json_t *api, char **ret_url, char **ret_socket);

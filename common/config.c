@@ -499,6 +499,7 @@ config_unref(struct config *config)
 		config_api_done(&config->apis[i]);
 	free(config->apis);
 	config_listen_done(&config->server);
+	free(config->server.admin_token);
 	free(config->server.state_dir);
 	free(config->server.user);
 	free(config->server.packages.folder);

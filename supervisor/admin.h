@@ -13,12 +13,23 @@
 
 #include "common/config.h"
 #include "common/error.h"
+#include "common/monitor_start.h"
+#include "supervisor/listeners.h"
 
 #define ADMIN_SOCKET "control.sock" /* in the state directory */
+#define ADMIN_TOKEN  "token"        /* the same, unless server.admin_token says otherwise */
 
 struct supervisor;
 
+/* What a config asks for over TCP. */
+struct admin_tcp {
+	struct listeners *listeners; /* NULL: not known yet */
+	char token[MONITOR_TOKEN_MAX + 1];
+};
+
 struct admin {
+	struct open_listeners open; /* TCP */
+	struct admin_tcp tcp;
 	int unix_fd; /* -1: none */
 	char *unix_path;
 	dev_t unix_device; /* of the file that we made */
@@ -26,6 +37,16 @@ struct admin {
 };
 
 void admin_init(struct admin *admin);
+
+/*
+ * Bind what the config asks for, but for what is open, and read the token. The default one is made when it is not there: that is left for
+ * the first use, because the state directory may be that of a user that we have yet to become. 0 or a negative errno and err.
+ */
+MUSTCHECK int admin_bind(struct admin *admin, struct config *config, struct admin_tcp *ret_tcp, struct error *err);
+void admin_tcp_done(struct admin_tcp *tcp);
+
+/* Use these from now on. Whether anything is other than before. 0 or 1, or a negative errno and err. */
+MUSTCHECK int admin_use(struct supervisor *supervisor, struct config *config, struct admin_tcp *tcp, struct error *err);
 
 /* This cortexd is the one: make the unix socket, unless there is one or the config wants none. What goes wrong is logged: an api is served
  * all the same. */

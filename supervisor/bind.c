@@ -9,6 +9,21 @@
 #include "supervisor/supervisor.h"
 #include "supervisor/user.h"
 
+/* Those that are handed over first. */
+static int
+bind_admin(struct supervisor *supervisor, struct error *err)
+{
+	struct admin *admin = &supervisor->admin;
+	struct listeners *old = NULL;
+	int r;
+
+	r = takeover_detach_admin(&supervisor->takeover, supervisor->config, &admin->open, &old, err);
+	if (r == 0)
+		r = admin_bind(admin, supervisor->config, &admin->tcp, err);
+	listeners_unref(old);
+	return r;
+}
+
 static int
 bind_listeners(struct supervisor *supervisor, const struct user *user, struct error *err)
 {
@@ -23,6 +38,8 @@ bind_listeners(struct supervisor *supervisor, const struct user *user, struct er
 		r = listeners_bind(supervisor->config, &supervisor->open_listeners, &supervisor->inherited,
 		    &supervisor->listeners, err);
 	listeners_unref(old);
+	if (r == 0)
+		r = bind_admin(supervisor, err);
 	for (size_t i = 0; r == 0 && i < supervisor->listeners->n; i++) {
 		const struct listener *listener = &supervisor->listeners->all[i]->listener;
 
@@ -51,6 +68,9 @@ bind_and_become(struct supervisor *supervisor, struct error *err)
 		r = user_check_folder(&user, supervisor->config->folder, false, err);
 	if (r == 0)
 		r = user_check_folder(&user, server->state_dir, true, err);
+	if (r == 0 && serve)
+		r = admin_use(supervisor, supervisor->config, &supervisor->admin.tcp, err);
+	r = MIN(r, 0);
 	if (r == 0 && serve && geteuid() == 0 && !server->user)
 		log_warning(
 		    "predictors run as root and may do whatever root may; set server.user to the user that they "

@@ -12,7 +12,7 @@
 char *
 handover_encode(const struct handover *handover)
 {
-	json_t *root, *listeners = json_array(), *apis = json_array();
+	json_t *root, *listeners = json_array(), *admin = json_array(), *apis = json_array();
 	char *text;
 
 	for (size_t i = 0; i < handover->n_listeners; i++)
@@ -23,8 +23,10 @@ handover_encode(const struct handover *handover)
 		json_array_append_new(apis,
 		    json_pack("{ss si sb}", "name", handover->apis[i].name, "wanted", handover->apis[i].wanted,
 			"awaits_model", (int)handover->apis[i].awaits_model));
-	root = json_pack("{si ss si so so}", "pid", (int)handover->pid, "state_dir", handover->state_dir,
-	    "reload_number", (int)handover->reload_number, "listeners", listeners, "apis", apis);
+	for (size_t i = 0; i < handover->n_admin; i++)
+		json_array_append_new(admin, json_string(handover->admin[i]));
+	root = json_pack("{si ss si so so so}", "pid", (int)handover->pid, "state_dir", handover->state_dir,
+	    "reload_number", (int)handover->reload_number, "listeners", listeners, "admin", admin, "apis", apis);
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
 	text = json_dumps(root, JSON_COMPACT);
 	ASSERT(text);
@@ -48,6 +50,27 @@ decode_listeners(const json_t *list, struct handover *handover)
 			return -EBADMSG;
 		handover->listeners[handover->n_listeners++] = (struct handover_listener){
 		    .text = xstrdup(text), .made_file = made_file};
+	}
+	return 0;
+}
+
+/* One that knows no admin interface gives none. */
+static int
+decode_admin(const json_t *list, struct handover *handover)
+{
+	size_t n = json_array_size(list);
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || n > HANDOVER_LISTENERS_MAX)
+		return -EBADMSG;
+	handover->admin = xcalloc(MAX(n, 1), sizeof(*handover->admin));
+	for (size_t i = 0; i < n; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		if (!text)
+			return -EBADMSG;
+		handover->admin[handover->n_admin++] = xstrdup(text);
 	}
 	return 0;
 }
@@ -92,6 +115,8 @@ handover_decode(const char *json, size_t length, struct handover *ret_handover, 
 		handover.state_dir = xstrdup(state_dir);
 		r = decode_listeners(listeners, &handover);
 		if (r == 0)
+			r = decode_admin(json_object_get(root, "admin"), &handover);
+		if (r == 0)
 			r = decode_apis(apis, &handover);
 	}
 	if (r < 0)
@@ -111,6 +136,9 @@ handover_done(struct handover *handover)
 		free(handover->listeners[i].text);
 	for (size_t i = 0; i < handover->n_apis; i++)
 		free(handover->apis[i].name);
+	for (size_t i = 0; i < handover->n_admin; i++)
+		free(handover->admin[i]);
+	free(handover->admin);
 	free(handover->listeners);
 	free(handover->apis);
 	free(handover->state_dir);

@@ -49,6 +49,8 @@ struct handover {
 	unsigned reload_number; /* of its last reload (reload.h) */
 	struct handover_listener *listeners;
 	size_t n_listeners;
+	char **admin; /* texts of server.admin, whose sockets follow those of the others */
+	size_t n_admin;
 	struct handover_api *apis;
 	size_t n_apis;
 };

@@ -33,10 +33,9 @@ release(struct shared_listener *shared)
 }
 
 static int
-bind_one(struct config *config, size_t entry, struct inherited *inherited, struct open_listeners *all,
-    struct shared_listener **ret_shared, struct error *err)
+bind_one(struct config *config, const struct listen_config *listen, size_t entry, struct inherited *inherited,
+    struct open_listeners *all, struct shared_listener **ret_shared, struct error *err)
 {
-	const struct listen_config *listen = &config->server.listen[entry];
 	struct shared_listener *shared = xcalloc(1, sizeof(*shared));
 	int fd = inherited ? inherited_detach(inherited, entry) : -1, r;
 
@@ -55,32 +54,44 @@ bind_one(struct config *config, size_t entry, struct inherited *inherited, struc
 	return 0;
 }
 
-struct listeners *
-listeners_new(const struct config *config)
+static struct listeners *
+new_set(size_t n)
 {
 	struct listeners *listeners = xcalloc(1, sizeof(*listeners));
 
 	listeners->references = 1;
-	listeners->all = xcalloc(config->server.n_listen, sizeof(struct shared_listener *));
+	listeners->all = xcalloc(MAX(n, 1), sizeof(struct shared_listener *));
 	return listeners;
 }
 
-int
-listeners_adopt(struct listeners *listeners, struct config *config, struct open_listeners *all, const char *text,
-    int fd, bool made_file, struct error *err)
+struct listeners *
+listeners_new(const struct config *config)
+{
+	return new_set(config->server.n_listen);
+}
+
+struct listeners *
+listeners_new_admin(const struct config *config)
+{
+	return new_set(config->server.n_admin);
+}
+
+static int
+adopt(struct listeners *listeners, struct config *config, const struct listen_config *list, size_t n,
+    struct open_listeners *all, const char *text, int fd, bool made_file, struct error *err)
 {
 	struct shared_listener *shared;
 	size_t entry = 0;
 	int r;
 
-	while (entry < config->server.n_listen && strcmp(config->server.listen[entry].text, text) != 0)
+	while (entry < n && strcmp(list[entry].text, text) != 0)
 		entry++;
-	if (entry == config->server.n_listen || find(all, text)) {
+	if (entry == n || find(all, text)) {
 		close(fd);
 		return 0;
 	}
 	shared = xcalloc(1, sizeof(*shared));
-	r = listener_adopt(&shared->listener, &config->server.listen[entry], fd, err);
+	r = listener_adopt(&shared->listener, &list[entry], fd, err);
 	if (r < 0) {
 		free(shared);
 		return r;
@@ -95,19 +106,34 @@ listeners_adopt(struct listeners *listeners, struct config *config, struct open_
 }
 
 int
-listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
-    struct listeners **ret_listeners, struct error *err)
+listeners_adopt(struct listeners *listeners, struct config *config, struct open_listeners *all, const char *text,
+    int fd, bool made_file, struct error *err)
 {
-	struct listeners *listeners = listeners_new(config);
+	return adopt(listeners, config, config->server.listen, config->server.n_listen, all, text, fd, made_file, err);
+}
 
-	for (size_t i = 0; i < config->server.n_listen; i++) {
-		struct shared_listener *shared = find(all, config->server.listen[i].text);
+int
+listeners_adopt_admin(struct listeners *listeners, struct config *config, struct open_listeners *all, const char *text,
+    int fd, struct error *err)
+{
+	return adopt(listeners, config, config->server.admin, config->server.n_admin, all, text, fd, false, err);
+}
+
+/* The addresses of a list that is part of config. */
+static int
+bind_list(struct config *config, const struct listen_config *list, size_t n, struct open_listeners *all,
+    struct inherited *inherited, struct listeners **ret_listeners, struct error *err)
+{
+	struct listeners *listeners = new_set(n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct shared_listener *shared = find(all, list[i].text);
 		int r = 0;
 
 		if (shared)
 			shared->references++;
 		else
-			r = bind_one(config, i, inherited, all, &shared, err);
+			r = bind_one(config, &list[i], i, inherited, all, &shared, err);
 		if (r < 0) {
 			listeners_unref(listeners);
 			return r;
@@ -119,7 +145,21 @@ listeners_bind(struct config *config, struct open_listeners *all, struct inherit
 }
 
 int
-listeners_listen(struct listeners *listeners, struct error *err)
+listeners_bind(struct config *config, struct open_listeners *all, struct inherited *inherited,
+    struct listeners **ret_listeners, struct error *err)
+{
+	return bind_list(config, config->server.listen, config->server.n_listen, all, inherited, ret_listeners, err);
+}
+
+int
+listeners_bind_admin(
+    struct config *config, struct open_listeners *all, struct listeners **ret_listeners, struct error *err)
+{
+	return bind_list(config, config->server.admin, config->server.n_admin, all, NULL, ret_listeners, err);
+}
+
+int
+listeners_listen(struct listeners *listeners, const char *what, struct error *err)
 {
 	for (size_t i = 0; i < listeners->n; i++) {
 		struct shared_listener *shared = listeners->all[i];
@@ -131,7 +171,7 @@ listeners_listen(struct listeners *listeners, struct error *err)
 		if (r < 0)
 			return r;
 		shared->listens = true;
-		log_info("listening on %s", shared->listener.text);
+		log_info("%s on %s", what, shared->listener.text);
 	}
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * listeners - the sockets of a config's server.listen, shared by all that still use them.
+ * listeners - the sockets of a config's server.listen, shared by all that still use them; and those of server.admin, in a list of their own.
  *
  * A reload makes a new set. An address that was there before is in both, with the same socket: its backlog loses nobody. The
  * others are bound anew, and closed when the last replica that was started with them is gone. One that comes back before that
@@ -44,8 +44,15 @@ struct listeners *listeners_new(const struct config *config);
 MUSTCHECK int listeners_adopt(struct listeners *listeners, struct config *config, struct open_listeners *all,
     const char *text, int fd, bool made_file, struct error *err);
 
-/* Take connections from now on, where that is not so already; says so in the log. */
-MUSTCHECK int listeners_listen(struct listeners *listeners, struct error *err);
+/* The same for server.admin. */
+MUSTCHECK int listeners_bind_admin(
+    struct config *config, struct open_listeners *all, struct listeners **ret_listeners, struct error *err);
+struct listeners *listeners_new_admin(const struct config *config);
+MUSTCHECK int listeners_adopt_admin(struct listeners *listeners, struct config *config, struct open_listeners *all,
+    const char *text, int fd, struct error *err);
+
+/* Take connections from now on, where that is not so already; says so in the log: "<what> on ADDRESS". */
+MUSTCHECK int listeners_listen(struct listeners *listeners, const char *what, struct error *err);
 
 /* Are they the same sockets, in the same order? */
 bool listeners_equal(const struct listeners *a, const struct listeners *b);

@@ -31,8 +31,8 @@ make_start_record(const struct supervisor *supervisor)
 	const struct config *config = supervisor->config;
 	const struct monitor_start start = {
 	    .has_unix = supervisor->admin.unix_fd >= 0,
-	    .n_tcp = 0,
-	    .token = (char[]){""},
+	    .n_tcp = supervisor->admin.tcp.listeners ? (int)supervisor->admin.tcp.listeners->n : 0,
+	    .token = (char *)(uintptr_t)supervisor->admin.tcp.token,
 	    .state_dir = config->server.state_dir,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
@@ -48,6 +48,7 @@ spawn_monitor(struct slot *slot, int control, struct error *err)
 {
 	struct supervisor *supervisor = slot->supervisor;
 	char *text = make_start_record(supervisor);
+	const struct listeners *tcp = supervisor->admin.tcp.listeners;
 	size_t n_fds = MONITOR_FD_LISTENER;
 	int fds[MONITOR_FD_LISTENER + 1 + MONITOR_LISTENERS_MAX], start, r;
 
@@ -63,6 +64,8 @@ spawn_monitor(struct slot *slot, int control, struct error *err)
 	fds[MONITOR_FD_SCOREBOARD] = supervisor->board.fd;
 	if (supervisor->admin.unix_fd >= 0)
 		fds[n_fds++] = supervisor->admin.unix_fd;
+	for (size_t i = 0; tcp && i < tcp->n; i++)
+		fds[n_fds++] = tcp->all[i]->listener.fd;
 	supervisor->monitor_watch.outdated = supervisor->monitor_watch.pinged = false;
 	r = child_exec(slot, &supervisor->monitor_program, fds, n_fds, err);
 	fd_close(&start);

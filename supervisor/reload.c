@@ -74,6 +74,7 @@ end(struct supervisor *supervisor, bool good, const char *text)
 	reload->step = reload->rolling ? RELOAD_ROLLING : RELOAD_NONE;
 	config_unref(take_ptr(&reload->config));
 	listeners_unref(take_ptr(&reload->listeners));
+	admin_tcp_done(&reload->admin);
 	reload->n_done += good;
 	reload->n_not_done += !good;
 	if (good)
@@ -145,6 +146,7 @@ begin(struct supervisor *supervisor)
 	reload->config_since_ms = clock_ms();
 	reload->step = RELOAD_ENVIRONMENT;
 	if (listeners_bind(config, &supervisor->open_listeners, NULL, &reload->listeners, &err) < 0 ||
+	    admin_bind(&supervisor->admin, config, &reload->admin, &err) < 0 ||
 	    supply_find(supervisor, config, NULL, &err) < 0)
 		fail(supervisor, err.text);
 }
@@ -311,18 +313,33 @@ apply(struct supervisor *supervisor, struct config *config)
 	retire_others(supervisor, config, true);
 }
 
+/* Was the monitor started with something else? */
+static bool
+changes_monitor(const struct server_config *old, const struct server_config *new)
+{
+	return old->admin_unix != new->admin_unix || old->log_format != new->log_format ||
+	    old->log_level != new->log_level || old->log_files != new->log_files ||
+	    old->log_file_bytes != new->log_file_bytes;
+}
+
 void
 reload_go_on(struct supervisor *supervisor, bool found)
 {
 	struct reload *reload = &supervisor->reload;
 	struct config *config;
 	struct error err;
+	int admin_changed;
 
 	if (!found) {
 		fail(supervisor, "its environment cannot be built");
 		return;
 	}
-	if (listeners_listen(reload->listeners, &err) < 0) {
+	admin_changed = admin_use(supervisor, reload->config, &reload->admin, &err);
+	if (admin_changed < 0) {
+		fail(supervisor, err.text);
+		return;
+	}
+	if (listeners_listen(reload->listeners, "listening", &err) < 0) {
 		fail(supervisor, err.text);
 		return;
 	}
@@ -335,6 +352,8 @@ reload_go_on(struct supervisor *supervisor, bool found)
 	listeners_unref(take_ptr(&reload->listeners));
 	log_set_format(config->server.log_format);
 	log_set_level(config->server.log_level);
+	if (admin_changed > 0 || changes_monitor(&supervisor->config->server, &config->server))
+		monitor_outdate(supervisor);
 	config_unref(supervisor->config);
 	supervisor->config = config;
 	reload->step = RELOAD_ROLLING;
@@ -406,5 +425,6 @@ reload_done(struct supervisor *supervisor)
 {
 	config_unref(take_ptr(&supervisor->reload.config));
 	listeners_unref(take_ptr(&supervisor->reload.listeners));
+	admin_tcp_done(&supervisor->reload.admin);
 	free(supervisor->reload.text);
 }

@@ -16,6 +16,7 @@
 
 #include "common/config.h"
 #include "common/error.h"
+#include "supervisor/admin.h"
 
 struct api;
 struct listeners;
@@ -33,6 +34,7 @@ struct reload {
 	unsigned number;       /* of the present one, or the last; the start is 1 */
 	struct config *config; /* ENVIRONMENT: the new one, its listeners, and when it was read */
 	struct listeners *listeners;
+	struct admin_tcp admin;
 	int64_t config_since_ms;
 	bool rolling; /* ROLLING, or was when the next one began: goes on if that comes to nothing */
 	unsigned rolling_number;

@@ -337,9 +337,8 @@ state_of(const struct supervisor *supervisor)
 }
 
 static json_t *
-listeners_of(const struct supervisor *supervisor)
+listeners_of(const struct listeners *listeners)
 {
-	const struct listeners *listeners = supervisor->listeners;
 	json_t *list = json_array();
 
 	for (size_t i = 0; listeners && i < listeners->n; i++)
@@ -403,7 +402,8 @@ make(const struct supervisor *supervisor)
 	json_object_set_new(root, "config", path_of_config(config));
 	json_object_set_new(root, "folder", text_of(config->folder));
 	json_object_set_new(root, "state_dir", text_of(config->server.state_dir));
-	json_object_set_new(root, "listeners", listeners_of(supervisor));
+	json_object_set_new(root, "listeners", listeners_of(supervisor->listeners));
+	json_object_set_new(root, "admin", listeners_of(supervisor->admin.tcp.listeners));
 	json_object_set_new(root, "reload",
 	    json_pack("{si ss so sI sI}", "number", (int)reload->number, "state",
 		reload->state ? reload->state : "running", "text", text_of(reload->text ? reload->text : ""), "done",

@@ -424,7 +424,7 @@ begin_to_serve(struct supervisor *supervisor, struct error *err)
 		log_error("%s", err->text);
 		api->awaits_model = awaits = true;
 	}
-	r = listeners_listen(supervisor->listeners, err);
+	r = listeners_listen(supervisor->listeners, "listening", err);
 	if (r < 0)
 		return r;
 	r = scale_init(supervisor, err);

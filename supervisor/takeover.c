@@ -29,15 +29,15 @@ takeover_init(struct takeover *takeover)
 {
 	*takeover = (struct takeover){.socket = -1, .lock = -1, .channel = -1};
 	for (int i = 0; i < HANDOVER_LISTENERS_MAX; i++)
-		takeover->fds[i] = -1;
+		takeover->fds[i] = takeover->admin_fds[i] = -1;
 }
 
 static int
 take_descriptors(struct takeover *takeover)
 {
-	int n = (int)takeover->handover.n_listeners, r = 0;
+	int n = (int)takeover->handover.n_listeners, n_admin = (int)takeover->handover.n_admin, r = 0;
 
-	for (int fd = HANDOVER_FD_SOCKET; r == 0 && fd < HANDOVER_FD_LISTENER + n; fd++)
+	for (int fd = HANDOVER_FD_SOCKET; r == 0 && fd < HANDOVER_FD_LISTENER + n + n_admin; fd++)
 		if (fd != HANDOVER_FD_TEXT)
 			r = fd_set_cloexec(fd, true);
 	if (r < 0)
@@ -46,6 +46,8 @@ take_descriptors(struct takeover *takeover)
 	takeover->lock = HANDOVER_FD_LOCK;
 	for (int i = 0; i < n; i++)
 		takeover->fds[i] = HANDOVER_FD_LISTENER + i;
+	for (int i = 0; i < n_admin; i++)
+		takeover->admin_fds[i] = HANDOVER_FD_LISTENER + n + i;
 	return 0;
 }
 
@@ -106,6 +108,28 @@ takeover_detach_listeners(struct takeover *takeover, struct config *config, stru
 		r = listeners_adopt(listeners, config, all, handover->listeners[i].text, takeover->fds[i],
 		    handover->listeners[i].made_file, err);
 		takeover->fds[i] = -1;
+	}
+	if (r < 0)
+		listeners_unref(listeners);
+	else
+		*ret_listeners = listeners;
+	return r;
+}
+
+int
+takeover_detach_admin(struct takeover *takeover, struct config *config, struct open_listeners *all,
+    struct listeners **ret_listeners, struct error *err)
+{
+	const struct handover *handover = &takeover->handover;
+	struct listeners *listeners;
+	int r = 0;
+
+	if (!takeover->pending)
+		return 0;
+	listeners = listeners_new_admin(config);
+	for (size_t i = 0; r == 0 && i < handover->n_admin; i++) {
+		r = listeners_adopt_admin(listeners, config, all, handover->admin[i], takeover->admin_fds[i], err);
+		takeover->admin_fds[i] = -1;
 	}
 	if (r < 0)
 		listeners_unref(listeners);
@@ -336,5 +360,7 @@ takeover_done(struct takeover *takeover)
 	fd_close(&takeover->channel);
 	for (size_t i = 0; i < takeover->handover.n_listeners; i++)
 		fd_close(&takeover->fds[i]);
+	for (size_t i = 0; i < takeover->handover.n_admin; i++)
+		fd_close(&takeover->admin_fds[i]);
 	handover_done(&takeover->handover);
 }

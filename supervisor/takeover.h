@@ -23,11 +23,12 @@ struct takeover {
 	bool pending;
 	bool offered; /* we have said that we are ready */
 	struct handover handover;
-	int socket;                      /* to the old one; -1: none */
-	int lock;                        /* of the state directory; -1: none */
-	int fds[HANDOVER_LISTENERS_MAX]; /* sockets of handover.listeners; -1: not ours any more */
-	int channel;                     /* from the old activator, for ours; -1: none */
-	unsigned n_connections;          /* that will come that way */
+	int socket;                            /* to the old one; -1: none */
+	int lock;                              /* of the state directory; -1: none */
+	int fds[HANDOVER_LISTENERS_MAX];       /* sockets of handover.listeners; -1: not ours any more */
+	int admin_fds[HANDOVER_LISTENERS_MAX]; /* of handover.admin; -1: not ours any more */
+	int channel;                           /* from the old activator, for ours; -1: none */
+	unsigned n_connections;                /* that will come that way */
 	struct event socket_event;
 };
 
@@ -50,6 +51,10 @@ MUSTCHECK int takeover_detach_lock(struct takeover *takeover, const char *state_
 /* The sockets that were handed over for addresses of the config, as listeners; the others are closed. 0 and *ret_listeners, NULL when
  * nothing is taken over, or a negative errno and err. */
 MUSTCHECK int takeover_detach_listeners(struct takeover *takeover, struct config *config, struct open_listeners *all,
+    struct listeners **ret_listeners, struct error *err);
+
+/* The same for the admin interface. */
+MUSTCHECK int takeover_detach_admin(struct takeover *takeover, struct config *config, struct open_listeners *all,
     struct listeners **ret_listeners, struct error *err);
 
 /* How many replicas the old one wants for an api; -1: it does not know it. */

@@ -32,7 +32,7 @@
 static char *
 make_text(const struct supervisor *supervisor)
 {
-	const struct listeners *listeners = supervisor->listeners;
+	const struct listeners *listeners = supervisor->listeners, *admin = supervisor->admin.tcp.listeners;
 	struct handover handover = {
 	    .pid = getpid(),
 	    .state_dir = supervisor->config->server.state_dir,
@@ -47,6 +47,9 @@ make_text(const struct supervisor *supervisor)
 		handover.listeners[handover.n_listeners++] = (struct handover_listener){
 		    .text = listener->config->text, .made_file = listener->made_file};
 	}
+	handover.admin = xcalloc(MAX(admin->n, 1), sizeof(*handover.admin));
+	for (size_t i = 0; i < admin->n; i++)
+		handover.admin[handover.n_admin++] = admin->all[i]->listener.config->text;
 	handover.apis = xcalloc(MAX(supervisor->n_apis, 1), sizeof(*handover.apis));
 	for (size_t i = 0; i < supervisor->n_apis; i++) {
 		const struct api *api = supervisor->apis[i];
@@ -57,6 +60,7 @@ make_text(const struct supervisor *supervisor)
 	}
 	text = handover_encode(&handover);
 	free(handover.listeners);
+	free(handover.admin);
 	free(handover.apis);
 	return text;
 }
@@ -90,8 +94,8 @@ free_environment(char **envp)
 static int
 run(struct supervisor *supervisor, int socket, int text, struct error *err)
 {
-	const struct listeners *listeners = supervisor->listeners;
-	size_t n_fds = HANDOVER_FD_LISTENER + listeners->n;
+	const struct listeners *listeners = supervisor->listeners, *admin = supervisor->admin.tcp.listeners;
+	size_t n_fds = HANDOVER_FD_LISTENER + listeners->n + admin->n;
 	char **envp = make_environment(supervisor);
 	int *fds = xcalloc(n_fds, sizeof(*fds)), r;
 	const struct spawn_plan plan = {
@@ -110,6 +114,8 @@ run(struct supervisor *supervisor, int socket, int text, struct error *err)
 	fds[HANDOVER_FD_LOCK] = supervisor->state_lock;
 	for (size_t i = 0; i < listeners->n; i++)
 		fds[HANDOVER_FD_LISTENER + i] = listeners->all[i]->listener.fd;
+	for (size_t i = 0; i < admin->n; i++)
+		fds[HANDOVER_FD_LISTENER + listeners->n + i] = admin->all[i]->listener.fd;
 	r = spawn(&plan, &supervisor->upgrade.pid, &supervisor->upgrade.notice, err);
 	free(fds);
 	free_environment(envp);

@@ -67,7 +67,7 @@ def test_what_is_commented_out_in_the_annotated_example_is_known(tmp_path):
     result = cortexd("-t", "-c", "cortex.yaml", cwd=tmp_path)
     assert result.returncode == 1
     assert "unknown key" not in result.stderr
-    for key in ("onnx", "tensorflow", "admin"):
+    for key in ("onnx", "tensorflow"):
         assert re.search(rf"\b{key}\b.*(not supported yet|exactly one)", result.stderr), f"{key}: {result.stderr}"
 
 

@@ -23,13 +23,17 @@ def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
     )
     installed = tmp_path / "root" / "opt" / "cortexd"
     assert sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()) == [
+        "bin/cortex",
         "bin/cortexd",
         "libexec/cortexd/cortexd-activator",
         "libexec/cortexd/cortexd-fetch",
         "libexec/cortexd/cortexd-monitor",
         "libexec/cortexd/cortexd-replica",
+        "share/bash-completion/completions/cortex",
         *(f"share/cortexd/packages/{path.name}" for path in sorted((ROOT / "packages").glob("*.*"))),
         "share/cortexd/scripts/preinstall",
+        "share/fish/vendor_completions.d/cortex.fish",
+        "share/zsh/site-functions/_cortex",
     ]
     checked = [installed / "share" / "cortexd" / "scripts" / "preinstall", "--check", tmp_path / "none"]
     assert "none is not there" in subprocess.run(checked, capture_output=True, text=True, timeout=60).stderr
