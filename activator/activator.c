@@ -487,7 +487,7 @@ activator_init(struct activator *activator, struct error *err)
 	log_set_format(activator->start.log_format);
 	log_set_level(activator->start.log_level);
 	log_set_access(activator->start.log_access);
-	log_set_framed(activator->start.log_framed);
+	log_set_framed(activator->start.log_secret);
 	r = scoreboard_map(scoreboard_fd, &activator->scoreboard);
 	if (r < 0)
 		return error_set(err, r, "cannot map the scoreboard: %s", strerror(-r));

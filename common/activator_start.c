@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,10 +26,10 @@ activator_start_encode(const struct activator_start *start)
 			(json_int_t)api->timeout_ms, "max_body_bytes", (json_int_t)api->max_body_bytes,
 			"max_queue_length", api->max_queue_length));
 	}
-	root = json_pack("{so si sb sI ss ss ss sb}", "apis", apis, "n_listeners", start->n_listeners, "accepts",
+	root = json_pack("{so si sb sI ss ss ss ss}", "apis", apis, "n_listeners", start->n_listeners, "accepts",
 	    (int)start->accepts, "stop_timeout_ms", (json_int_t)start->stop_timeout_ms, "log_format",
 	    log_format_name(start->log_format), "log_level", log_level_name(start->log_level), "log_access",
-	    log_access_name(start->log_access), "log_framed", (int)start->log_framed);
+	    log_access_name(start->log_access), "log_secret", start->log_secret);
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
 	text = json_dumps(root, JSON_COMPACT);
 	ASSERT(text);
@@ -65,24 +66,24 @@ int
 activator_start_decode(const char *json, size_t length, struct activator_start *ret_start, struct error *err)
 {
 	struct activator_start start = {.apis = NULL};
-	const char *format, *level, *access;
+	const char *format, *level, *access, *secret;
 	json_error_t json_error;
 	json_int_t stop_timeout;
 	json_t *root, *apis;
-	int accepts, framed, r;
+	int accepts, r;
 
 	root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
 	if (!root)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
-	if (json_unpack_ex(root, &json_error, JSON_STRICT, "{so si sb sI ss ss ss sb}", "apis", &apis, "n_listeners",
+	if (json_unpack_ex(root, &json_error, JSON_STRICT, "{so si sb sI ss ss ss ss}", "apis", &apis, "n_listeners",
 		&start.n_listeners, "accepts", &accepts, "stop_timeout_ms", &stop_timeout, "log_format", &format,
-		"log_level", &level, "log_access", &access, "log_framed", &framed) < 0) {
+		"log_level", &level, "log_access", &access, "log_secret", &secret) < 0) {
 		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
 		goto out;
 	}
 	start.stop_timeout_ms = stop_timeout;
 	start.accepts = accepts;
-	start.log_framed = framed;
+	snprintf(start.log_secret, sizeof(start.log_secret), "%s", secret);
 	start.apis = xcalloc(json_array_size(apis), sizeof(*start.apis));
 	r = json_is_array(apis) ? 0 : error_set(err, -EBADMSG, "start record: apis is not a list");
 	for (size_t i = 0; r == 0 && i < json_array_size(apis); i++) {

@@ -40,7 +40,8 @@ struct activator_start {
 	enum log_format log_format;
 	enum log_level log_level;
 	enum log_access log_access;
-	bool log_framed; /* standard output and error lead to the monitor. Counts at the start only */
+	char log_secret[LOG_SECRET_MAX +
+	    1]; /* log_set_framed, if standard output and error lead to the monitor. Counts at the start only */
 };
 
 /* The JSON text; the caller frees it. */

@@ -25,7 +25,7 @@
 #define IDENTITY_MAX            128
 #define GATHERED_MAX            4096 /* PIPE_BUF: leaves whole or not at all */
 #define PREDICTION_ENDPOINT_MAX 512  /* bytes of the endpoint that a status line shows */
-#define FRAME_MAX               96
+#define FRAME_MAX               (LOG_SECRET_MAX + 80)
 #define PREDICTION_LINE_MAX     (PREDICTION_ENDPOINT_MAX + IDENTITY_MAX + FRAME_MAX + 128)
 
 enum sink {
@@ -39,6 +39,7 @@ static struct {
 	_Atomic(unsigned) n_lost; /* lines, not told yet */
 	_Atomic(bool) torn;       /* the last line that was written has no end */
 	_Atomic(bool) framed;
+	char secret[LOG_SECRET_MAX + 1]; /* of the frames; set once in a process */
 	enum log_level level;
 	enum log_format format;
 	enum log_access access;
@@ -117,9 +118,10 @@ log_get_access(void)
 }
 
 void
-log_set_framed(bool framed)
+log_set_framed(const char *secret)
 {
-	atomic_store_explicit(&logger.framed, framed, memory_order_relaxed);
+	snprintf(logger.secret, sizeof(logger.secret), "%s", secret);
+	atomic_store_explicit(&logger.framed, *secret != '\0', memory_order_release);
 }
 
 void
@@ -218,9 +220,10 @@ put(char *at, const char *text, size_t length)
 static char *
 put_frame(char *at, char kind, const char *name)
 {
-	if (!atomic_load_explicit(&logger.framed, memory_order_relaxed))
+	if (!atomic_load_explicit(&logger.framed, memory_order_acquire))
 		return at;
 	*at++ = '\x1e';
+	at = put(at, logger.secret, strlen(logger.secret));
 	*at++ = kind;
 	if (name)
 		at = put(at, name, strnlen(name, 63));

@@ -14,7 +14,8 @@
  * may overtake them; the times tell.
  *
  * In a process whose standard error is a pipe to cortexd-monitor lines are framed (log_set_framed), so that they can be told from what
- * the process prints: 0x1e, a kind, the name of an api or nothing, 0x1f, the line. Kind L is a line of the log, A one of the
+ * the process prints: 0x1e, a secret, a kind, the name of an api or nothing, 0x1f, the line. Without the secret, which nobody but the processes
+ * of one cortexd has, a client could have lines of its own made by a predictor that prints what it is sent. Kind L is a line of the log, A one of the
  * access log, D one that says that lines were lost, with their number in place of the name.
  *
  * Thread-safe; never fails towards the caller, and never waits, unless for a terminal: what a full disk, a full pipe or a
@@ -57,8 +58,9 @@ enum log_level log_get_level(void);
 void log_set_access(enum log_access access);
 enum log_access log_get_access(void);
 
-/* Standard error leads to cortexd-monitor. */
-void log_set_framed(bool framed);
+/* Standard error leads to cortexd-monitor, which knows the secret: at most LOG_SECRET_MAX letters and digits. "": it does not. */
+#define LOG_SECRET_MAX 16
+void log_set_framed(const char *secret);
 
 /* Give lines to this function instead of standard error; it must be thread-safe and not log. */
 void log_set_writer(void (*writer)(const char *lines, size_t length));

@@ -26,6 +26,7 @@ struct monitor_start {
 	int n_tcp;     /* listeners on TCP */
 	char *token;   /* that requests over TCP need; "" when n_tcp is 0 */
 	char *state_dir;
+	char *log_secret; /* of frames (log.h) */
 	enum log_format log_format;
 	enum log_level log_level;
 	int log_files; /* of each log; 0: none are written */

@@ -12,7 +12,7 @@
  *                                              so clients may as well be told that their connections end
  *                             CHANNEL          + descriptor: the channel to a new activator
  *                             START            + descriptor: the start record, for one that a template forks; OUTPUT, if the record says
- *                                              so (log_framed), and CHANNEL follow
+ *                                              so (log_secret), and CHANNEL follow
  *                             OUTPUT           + descriptor: the pipe that it is to write to
  *                             ACCEPT           take connections from now on (it was started with `accepts` false)
  *   template -> supervisor    READY            the predictor is loaded, replicas can be forked

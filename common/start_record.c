@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -96,7 +97,7 @@ start_record_encode(const struct start_record *start)
 	for (size_t i = 0; i < start->n_env; i++)
 		json_array_append_new(env, json_pack("[ss]", start->env[i].name, start->env[i].value));
 	root = json_pack(
-	    "{ss ss si ss ss ss ss* ss* ss* ss* ss ss* ss ss so si sb si sI sI sI sI sI si sI ss ss ss sb}", "api",
+	    "{ss ss si ss ss ss ss* ss* ss* ss* ss ss* ss ss so si sb si sI sI sI sI sI si sI ss ss ss ss}", "api",
 	    start->api, "preload", preload_name(start->preload), "replica", start->replica, "endpoint", start->endpoint,
 	    "project_folder", start->project_folder, "kind", api_kind_name(start->kind), "implementation",
 	    start->implementation, "model_path", start->model_path, "signature_key", start->signature_key,
@@ -108,7 +109,7 @@ start_record_encode(const struct start_record *start)
 	    (json_int_t)start->recycle_requests, "recycle_jitter_percent", start->recycle_jitter_percent,
 	    "recycle_mem_bytes", (json_int_t)start->recycle_mem_bytes, "log_format", log_format_name(start->log_format),
 	    "log_level", log_level_name(start->log_level), "log_access", log_access_name(start->log_access),
-	    "log_framed", (int)start->log_framed);
+	    "log_secret", start->log_secret);
 	ASSERT(root); /* every string was checked to be UTF-8 when the config was read */
 	text = json_dumps(root, JSON_COMPACT);
 	ASSERT(text);
@@ -147,7 +148,7 @@ copy(const char *text)
 int
 start_record_decode(const char *json, size_t length, struct start_record *ret_start, struct error *err)
 {
-	const char *api, *endpoint, *folder, *kind, *metadata, *python, *format, *level, *access, *tracker,
+	const char *api, *endpoint, *folder, *kind, *metadata, *python, *format, *level, *access, *secret, *tracker,
 	    *preload = preload_name(PRELOAD_NONE);
 	const char *implementation = NULL, *model_path = NULL, *signature_key = NULL, *python_path = NULL,
 		   *tracker_key = NULL;
@@ -155,13 +156,13 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	struct start_record start = {.api = NULL};
 	json_error_t json_error;
 	json_t *root, *env;
-	int accepts, framed, r;
+	int accepts, r;
 
 	root = json_loadb(json, length, JSON_REJECT_DUPLICATES, &json_error);
 	if (!root)
 		return error_set(err, -EBADMSG, "start record: %s", json_error.text);
 	if (json_unpack_ex(root, &json_error, JSON_STRICT,
-		"{ss s?s si ss ss ss s?s s?s s?s s?s ss s?s ss ss so si sb si sI sI sI sI sI si sI ss ss ss sb}", "api",
+		"{ss s?s si ss ss ss s?s s?s s?s s?s ss s?s ss ss so si sb si sI sI sI sI sI si sI ss ss ss ss}", "api",
 		&api, "preload", &preload, "replica", &start.replica, "endpoint", &endpoint, "project_folder", &folder,
 		"kind", &kind, "implementation", &implementation, "model_path", &model_path, "signature_key",
 		&signature_key, "python_path", &python_path, "tracker", &tracker, "tracker_key", &tracker_key,
@@ -169,7 +170,7 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 		&accepts, "slot", &start.slot, "max_body_bytes", &max_body, "timeout_ms", &timeout, "cpu_millicpu",
 		&cpu, "stop_timeout_ms", &stop_timeout, "recycle_requests", &recycle_requests, "recycle_jitter_percent",
 		&start.recycle_jitter_percent, "recycle_mem_bytes", &recycle_mem, "log_format", &format, "log_level",
-		&level, "log_access", &access, "log_framed", &framed) < 0) {
+		&level, "log_access", &access, "log_secret", &secret) < 0) {
 		r = error_set(err, -EBADMSG, "start record: %s", json_error.text);
 		goto out;
 	}
@@ -184,7 +185,7 @@ start_record_decode(const char *json, size_t length, struct start_record *ret_st
 	start.metadata_json = xstrdup(metadata);
 	start.python = xstrdup(python);
 	start.accepts = accepts;
-	start.log_framed = framed;
+	snprintf(start.log_secret, sizeof(start.log_secret), "%s", secret);
 	start.max_body_bytes = max_body;
 	start.timeout_ms = timeout;
 	start.cpu_millicpu = cpu;

@@ -3,6 +3,7 @@
  */
 #include "monitor/lines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,11 +164,16 @@ lines_is_name(const char *name)
 static enum head
 judge(const struct lines *lines, char c)
 {
-	if (lines->n_head == 1)
+	size_t n = lines->n_head;
+
+	if (n <= lines->n_secret)
+		return c == lines->secret[n - 1] ? HEAD_MORE : HEAD_NONE;
+	n -= lines->n_secret;
+	if (n == 1)
 		return c == 'L' || c == 'A' || c == 'D' ? HEAD_MORE : HEAD_NONE;
 	if (c == FRAME_END)
 		return HEAD_FRAME;
-	if (lines->n_head >= LINES_NAME_MAX + 2)
+	if (n >= LINES_NAME_MAX + 2)
 		return HEAD_NONE;
 	return is_of_name(c) ? HEAD_MORE : HEAD_NONE;
 }
@@ -175,16 +181,18 @@ judge(const struct lines *lines, char c)
 static void
 begin_frame(struct lines *lines)
 {
+	const char *head = lines->head + lines->n_secret;
+
 	if (lines->begun)
 		end_line(lines, "", 0);
 	lines->after_half = false;
-	begin_line(lines, lines->head[1] == 'A' ? LINES_ACCESS : LINES_LOG);
+	begin_line(lines, head[1] == 'A' ? LINES_ACCESS : LINES_LOG);
 	lines->begun = true;
 	lines->head[lines->n_head] = '\0';
-	if (lines->head[1] == 'D')
-		lines->n_told_lost = strtoul(lines->head + 2, NULL, 10);
+	if (head[1] == 'D')
+		lines->n_told_lost = strtoul(head + 2, NULL, 10);
 	else
-		memcpy(lines->name, lines->head + 2, lines->n_head - 1);
+		memcpy(lines->name, head + 2, lines->n_head - lines->n_secret - 1);
 	lines->n_head = 0;
 }
 
@@ -207,10 +215,12 @@ take_head(struct lines *lines, char c)
 }
 
 void
-lines_init(struct lines *lines, int64_t now_ns, lines_cb *on_line, void *arg)
+lines_init(struct lines *lines, const char *secret, int64_t now_ns, lines_cb *on_line, void *arg)
 {
 	lines->on_line = on_line;
 	lines->arg = arg;
+	snprintf(lines->secret, sizeof(lines->secret), "%s", secret);
+	lines->n_secret = strlen(lines->secret);
 	lines->raw = (struct lines_budget){.burst = LINES_RAW_BURST, .rate = LINES_RAW_RATE, .left = LINES_RAW_BURST};
 	lines->framed = (struct lines_budget){
 	    .burst = LINES_FRAMED_BURST, .rate = LINES_FRAMED_RATE, .left = LINES_FRAMED_BURST};

@@ -2,7 +2,7 @@
  * lines - what comes out of the output pipe of one process, bytes in whatever pieces, as lines.
  *
  * Two things come through such a pipe. What the process prints, and what its libraries and children print, is raw: lines of any
- * length and content. What cortexd itself says there is framed (common/log.h, log_set_framed): 0x1e, a kind, a name, 0x1f,
+ * length and content. What cortexd itself says there is framed (common/log.h, log_set_framed): 0x1e, the secret, a kind, a name, 0x1f,
  * the line as it is to be written, newline. A frame that begins while a raw line has no end yet ends it, so the order of
  * what was written is kept; so does a pause of HALF_NS. Bytes that only look like the beginning of a frame are raw.
  *
@@ -15,6 +15,7 @@
 #ifndef MONITOR_LINES_H
 #define MONITOR_LINES_H
 
+#include "common/log.h"
 #include "common/util.h"
 
 #define LINES_MAX       16384 /* bytes of a line that are delivered */
@@ -77,11 +78,13 @@ struct lines {
 	size_t length;
 	char buffer[LINES_MAX]; /* its bytes so far */
 
-	char head[LINES_NAME_MAX + 3]; /* what may be the beginning of a frame */
+	char secret[LOG_SECRET_MAX + 1];
+	size_t n_secret;
+	char head[LOG_SECRET_MAX + LINES_NAME_MAX + 3]; /* what may be the beginning of a frame */
 	size_t n_head;
 };
 
-void lines_init(struct lines *lines, int64_t now_ns, lines_cb *on_line, void *arg);
+void lines_init(struct lines *lines, const char *secret, int64_t now_ns, lines_cb *on_line, void *arg);
 
 /* More bytes. */
 void lines_feed(struct lines *lines, const char *bytes, size_t length, int64_t now_ns);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@
 #define SEARCH_MAX  (64 << 20) /* bytes that are looked through for the last lines */
 #define LINES_LIMIT 1000000000
 #define LOOK_MS     250 /* how often one that follows looks for what somebody else has written, or done to the files */
-#define STALL_MS    60000 /* for a client to take something */
+#define TURN_MAX    (4 << 20) /* bytes that are passed over in one turn of the loop */
+#define STALL_MS    60000     /* for a client to take something */
 
 static const char no_length[] = "Content-Length: 0\r\n\r\n";
 
@@ -242,11 +244,13 @@ skip_old(struct stream *stream)
 	stream->sent = MIN(from, stream->length);
 }
 
-/* Put something into the empty buffer. False: there is nothing now. */
+/* Put something into the empty buffer. False: there is nothing now. True and nothing in it: there may be more, after others had their turn. */
 static bool
 fill(struct stream *stream)
 {
-	for (;;) {
+	size_t passed = 0;
+
+	while (passed < TURN_MAX) {
 		ssize_t n = stream->file < 0 ? 0 : read(stream->file, stream->buffer, BUFFER);
 		int next;
 
@@ -258,6 +262,7 @@ fill(struct stream *stream)
 				skip_old(stream);
 			if (stream->length > stream->sent)
 				return true;
+			passed += (size_t)n;
 			continue;
 		}
 		next = find_next(stream);
@@ -270,6 +275,8 @@ fill(struct stream *stream)
 		if (!begin_file(stream, (unsigned)next, 0))
 			return false;
 	}
+	stream->progress_ms = clock_ms();
+	return true;
 }
 
 static void
@@ -284,6 +291,15 @@ wait_to_write(struct stream *stream, bool wait)
 		event_del(&stream->writable);
 }
 
+/* Has the client left, as far as that can be seen without sending anything? */
+static bool
+is_gone(const struct stream *stream)
+{
+	struct pollfd client = {.fd = stream->fd};
+
+	return poll(&client, 1, 0) > 0 && (client.revents & (POLLHUP | POLLERR));
+}
+
 static void
 writable_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 {
@@ -294,6 +310,11 @@ writable_cb(UNUSED evutil_socket_t fd, UNUSED short what, void *arg)
 		if (stream->follow)
 			wait_to_write(stream, false);
 		else
+			close_stream(stream);
+		return;
+	}
+	if (stream->sent == stream->length) {
+		if (is_gone(stream))
 			close_stream(stream);
 		return;
 	}
@@ -348,8 +369,12 @@ logs_written(const char *api, UNUSED void *arg)
 json_t *
 logs_status(const struct monitor *monitor)
 {
-	return json_pack("{sI ss}", "lost_lines", (json_int_t)atomic_load(&monitor->scoreboard->log_lost_lines), "text",
-	    monitor->sources.trouble);
+	json_t *text = json_string(monitor->sources.trouble);
+
+	if (!text) /* a path that was cut in the middle of a character */
+		text = json_string("a log cannot be written to");
+	return json_pack(
+	    "{sI so}", "lost_lines", (json_int_t)atomic_load(&monitor->scoreboard->log_lost_lines), "text", text);
 }
 
 /* ---- asking ---- */

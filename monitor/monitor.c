@@ -87,8 +87,11 @@ take_status(struct monitor *monitor, int fd)
 		return;
 	}
 	/* Those who come to wait meanwhile have their turn with the next one. */
-	for (unsigned n = r < 0 ? 0 : monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
-		request_answer(monitor, take_waiting(monitor));
+	for (unsigned n = monitor->n_waiting; n > 0 && monitor->n_waiting > 0; n--)
+		if (r == 0)
+			request_answer(monitor, take_waiting(monitor));
+		else
+			answer_error(take_waiting(monitor), 503, "what the supervisor says cannot be read");
 	if (r == 0 && clock_ms() - monitor->events_ms >= EVENTS_MS)
 		events_send(monitor);
 }
@@ -234,6 +237,7 @@ begin_logs(struct monitor *monitor, struct error *err)
 	struct sources_config config = {
 	    .base = monitor->base,
 	    .state_dir = monitor->start.state_dir,
+	    .secret = monitor->start.log_secret,
 	    .format = monitor->start.log_format,
 	    .n_files = monitor->start.log_files,
 	    .file_bytes = monitor->start.log_file_bytes,

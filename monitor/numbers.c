@@ -24,10 +24,25 @@ class_name(const char *name)
 	return copy;
 }
 
+/* Those that are shown by the same name are one. Owns name. */
+static void
+add_class(struct numbers *numbers, char *name, uint64_t n)
+{
+	for (size_t i = 0; i < numbers->n_classes; i++)
+		if (!strcmp(numbers->classes[i].name, name)) {
+			numbers->classes[i].n += n;
+			free(name);
+			return;
+		}
+	numbers->classes[numbers->n_classes].name = name;
+	numbers->classes[numbers->n_classes++].n = n;
+}
+
 void
 numbers_take(struct numbers *numbers, const struct metrics_sum *sum)
 {
 	memset(numbers, 0, sizeof(*numbers));
+	numbers->known = true;
 	memcpy(numbers->counters, sum->counters, sizeof(numbers->counters));
 	for (int i = 0; i < METRICS_N_HISTOGRAMS; i++) {
 		const uint64_t *buckets = sum->buckets[i];
@@ -43,11 +58,8 @@ numbers_take(struct numbers *numbers, const struct metrics_sum *sum)
 	}
 	numbers->values = sum->values;
 	numbers->classes = xcalloc(MAX(sum->n_classes, 1), sizeof(*numbers->classes));
-	for (size_t i = 0; i < sum->n_classes; i++) {
-		numbers->classes[i].name = class_name(sum->classes[i].name);
-		numbers->classes[i].n = sum->classes[i].n;
-	}
-	numbers->n_classes = sum->n_classes;
+	for (size_t i = 0; i < sum->n_classes; i++)
+		add_class(numbers, class_name(sum->classes[i].name), sum->classes[i].n);
 }
 
 void

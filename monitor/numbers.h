@@ -17,6 +17,7 @@ extern const double numbers_quantiles[NUMBERS_QUANTILES]; /* 0.5, 0.9, 0.99, 0.9
 extern const char *const numbers_quantile_names[NUMBERS_QUANTILES];
 
 struct numbers {
+	bool known; /* else they could not be read, and all is zero */
 	uint64_t counters[METRIC_N];
 	struct {
 		uint64_t below[NUMBERS_BOUNDS]; /* how many were below each bound */

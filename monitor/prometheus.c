@@ -13,7 +13,7 @@ struct writer {
 	FILE *out;
 	bool openmetrics;
 	const struct view *view;
-	bool *hidden; /* of status.apis: another one with the same labels is shown */
+	bool *hidden; /* of status.apis: another one with the same labels is shown, or its counters are not known yet */
 };
 
 /* ---- lines ---- */
@@ -112,6 +112,8 @@ hide_doubles(struct writer *w)
 	size_t n = json_array_size(apis);
 
 	w->hidden = xcalloc(MAX(n, 1), sizeof(bool));
+	for (size_t i = 0; i < n; i++)
+		w->hidden[i] = !w->view->numbers[i].known;
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i && !w->hidden[i]; k++) {
 			if (w->hidden[k] || !same(json_array_get(apis, i), json_array_get(apis, k)))
@@ -373,7 +375,7 @@ write_trackers(struct writer *w)
 	static const char *const stats[] = {"min", "max", "avg"};
 
 	family(w, "cortexd_tracker_predictions", "counter",
-	    "Predictions by class, of apis with a classification tracker; \"other\" are those beyond the first 100 "
+	    "Predictions by class, of apis with a classification tracker; class other are those beyond the first 100 "
 	    "classes.");
 	FOR_EACH_API(w, i, api)
 	{

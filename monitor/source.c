@@ -497,7 +497,7 @@ sources_add(struct sources *sources, const struct record *record)
 		return;
 	}
 	source->sources = sources;
-	lines_init(&source->lines, clock_ns(), on_line, source);
+	lines_init(&source->lines, sources->config.secret, clock_ns(), on_line, source);
 	if (*api)
 		source->log = get_log(sources, api);
 	if (source->log)

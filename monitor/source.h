@@ -26,6 +26,7 @@
 struct sources_config {
 	struct event_base *base;
 	const char *state_dir;
+	const char *secret; /* of frames */
 	enum log_format format;
 	int n_files; /* of each log; 0: none */
 	int64_t file_bytes;

@@ -156,17 +156,53 @@ metrics_of(const json_t *api, const struct numbers *numbers, uint64_t in_flight,
 
 /* ---- taking ---- */
 
+static bool
+has_same(const json_t *a, const json_t *b, const char *key)
+{
+	return json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+/* What is known of the api from the last time. A counter that is zero for once would have begun anew, to whoever looks. */
+static struct numbers
+keep_numbers(struct view *view, const json_t *api)
+{
+	struct numbers numbers = {.known = false};
+	json_t *apis = json_object_get(view->status, "apis"), *old;
+	size_t i;
+
+	json_array_foreach(apis, i, old)
+	{
+		if (i >= view->n_apis || !has_same(old, api, "number") || !has_same(old, api, "name") ||
+		    !has_same(old, api, "endpoint"))
+			continue;
+		numbers = view->numbers[i];
+		memset(&view->numbers[i], 0, sizeof(view->numbers[i]));
+		break;
+	}
+	return numbers;
+}
+
+/* They may be on their way from one place to another, and whoever moves them held up. */
+static void
+read_other(struct view *view)
+{
+	uint64_t other[N_ELEMENTS(view->other)];
+
+	if (metrics_read_other(view->reader, other) == 0)
+		memcpy(view->other, other, sizeof(other));
+	else
+		log_debug("what was counted for no api cannot be read now");
+}
+
 static void
 read_numbers(struct view *view, json_t *status)
 {
 	const struct scoreboard *scoreboard = metrics_reader_scoreboard(view->reader);
 	static struct metrics_sum sum;
 	json_t *api, *apis = json_object_get(status, "apis");
-	size_t i;
+	size_t i, n_apis = json_array_size(apis);
+	struct numbers *all = xcalloc(MAX(n_apis, 1), sizeof(*all));
 
-	drop_numbers(view);
-	view->n_apis = json_array_size(apis);
-	view->numbers = xcalloc(MAX(view->n_apis, 1), sizeof(*view->numbers));
 	json_array_foreach(apis, i, api)
 	{
 		json_int_t number = json_integer_value(json_object_get(api, "number"));
@@ -174,16 +210,19 @@ read_numbers(struct view *view, json_t *status)
 
 		if (number < 0 || number >= SCOREBOARD_APIS_MAX)
 			continue;
-		if (metrics_read(view->reader, (uint32_t)number, &sum) < 0) {
+		if (metrics_read(view->reader, (uint32_t)number, &sum) == 0) {
+			numbers_take(&all[i], &sum);
+		} else {
 			log_debug("what api %d has counted cannot be read now", (int)number);
-			continue;
+			all[i] = keep_numbers(view, api);
 		}
-		numbers_take(&view->numbers[i], &sum);
 		count_requests(scoreboard, (uint32_t)number, &in_flight, &queued);
-		json_object_set_new(api, "metrics", metrics_of(api, &view->numbers[i], in_flight, queued));
+		json_object_set_new(api, "metrics", metrics_of(api, &all[i], in_flight, queued));
 	}
-	if (metrics_read_other(view->reader, view->other) < 0)
-		log_debug("what was counted for no api cannot be read now");
+	drop_numbers(view);
+	view->numbers = all;
+	view->n_apis = n_apis;
+	read_other(view);
 	json_object_set_new(status, "other_requests",
 	    json_pack("{so so so so}", "2xx", integer(view->other[0]), "3xx", integer(view->other[1]), "4xx",
 		integer(view->other[2]), "5xx", integer(view->other[3])));

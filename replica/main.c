@@ -65,7 +65,7 @@ begin(struct start_record *start, struct error *err)
 	log_set_format(start->log_format);
 	log_set_level(start->log_level);
 	log_set_access(start->log_access);
-	log_set_framed(start->log_framed);
+	log_set_framed(start->log_secret);
 	if (start->preload == PRELOAD_NONE) {
 		log_set_identity("replica", start->api, start->replica);
 		title_set("cortexd: replica %s/%d (loading)", start->api, start->replica);

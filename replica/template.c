@@ -232,7 +232,7 @@ is_output(int fd)
 
 /* A pipe of its own for what it prints. */
 static int
-take_output(struct error *err)
+take_output(const char *secret, struct error *err)
 {
 	int fd, above, r;
 
@@ -247,7 +247,7 @@ take_output(struct error *err)
 		if (is_output(fd) && dup2(above, fd) < 0)
 			r = error_set(err, -errno, "dup: %s", strerror(errno));
 	fd_close(&above);
-	log_set_framed(true);
+	log_set_framed(secret);
 	return r;
 }
 
@@ -263,8 +263,8 @@ begin(int n_listeners, struct start_record *ret_start, struct error *err)
 	fd_close(&fd);
 	if (r < 0)
 		return r;
-	if (ret_start->log_framed) /* else it goes on with that of the template */
-		r = take_output(err);
+	if (*ret_start->log_secret) /* else it goes on with that of the template */
+		r = take_output(ret_start->log_secret, err);
 	if (r < 0)
 		return r;
 	log_set_identity("replica", ret_start->api, ret_start->replica);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,10 +36,11 @@ make_start_record(const struct supervisor *supervisor)
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	    .log_access = config->server.log_access,
-	    .log_framed = supervisor->activator.output != NULL,
 	};
 	char *text;
 
+	if (supervisor->activator.output)
+		snprintf(start.log_secret, sizeof(start.log_secret), "%s", supervisor->outputs.secret);
 	start.apis = xcalloc(MAX(start.n_apis, 1), sizeof(*start.apis));
 	for (size_t i = 0; i < start.n_apis; i++) {
 		const struct api *api = supervisor->apis[i];

@@ -13,12 +13,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "supervisor/listener.h"
 #include "supervisor/supervisor.h"
 
 #define NEXT           ADMIN_SOCKET ".next"
+#define UNIX_AGAIN_MS  10000 /* after a failure */
 #define TOKEN_BYTES    32
 #define TOKEN_MIN      16
 #define TOKEN_FILE_MAX (2 * MONITOR_TOKEN_MAX)
@@ -72,22 +74,28 @@ read_token(const char *path, char token[MONITOR_TOKEN_MAX + 1], struct error *er
 	return r;
 }
 
+/* There is all of it or none: an empty one would keep every later start from beginning. */
 static int
 make_token(const char *path, struct error *err)
 {
 	unsigned char bytes[TOKEN_BYTES];
-	char text[2 * TOKEN_BYTES + 2];
+	char text[2 * TOKEN_BYTES + 2], *next;
 	int fd, r;
 
 	arc4random_buf(bytes, sizeof(bytes));
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 	strcat(text, "\n");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	next = xasprintf("%s.next", path);
+	unlink(next);
+	fd = open(next, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
+	if (r == 0 && (fsync(fd) < 0 || rename(next, path) < 0))
+		r = -errno;
 	if (fd >= 0 && r < 0)
-		unlink(path);
+		unlink(next);
 	fd_close(&fd);
+	free(next);
 	if (r < 0)
 		return error_set(err, r, "cannot make \"%s\", the admin token: %s", path, strerror(-r));
 	log_info("the token of the admin interface is in %s", path);
@@ -200,9 +208,12 @@ admin_open_unix(struct supervisor *supervisor)
 		close_unix(admin);
 	if (admin->unix_fd >= 0 || !supervisor->config->server.admin_unix)
 		return;
+	if (admin->unix_failed_ms > 0 && clock_ms() - admin->unix_failed_ms < UNIX_AGAIN_MS)
+		return;
 	folder = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r = folder < 0 ? -errno : make_socket(admin, folder);
 	fd_close(&folder);
+	admin->unix_failed_ms = r < 0 ? clock_ms() : 0;
 	if (r < 0)
 		log_warning("cannot make \"%s/" ADMIN_SOCKET "\": %s; there is no way to ask this cortexd", state_dir,
 		    strerror(-r));

@@ -32,7 +32,8 @@ struct admin {
 	struct admin_tcp tcp;
 	int unix_fd; /* -1: none */
 	char *unix_path;
-	dev_t unix_device; /* of the file that we made */
+	int64_t unix_failed_ms; /* when it could not be made; 0: it could */
+	dev_t unix_device;      /* of the file that we made */
 	ino_t unix_inode;
 };
 
@@ -48,7 +49,7 @@ void admin_tcp_done(struct admin_tcp *tcp);
 /* Use these from now on. Whether anything is other than before. 0 or 1, or a negative errno and err. */
 MUSTCHECK int admin_use(struct supervisor *supervisor, struct config *config, struct admin_tcp *tcp, struct error *err);
 
-/* This cortexd is the one: make the unix socket, unless there is one or the config wants none. What goes wrong is logged: an api is served
+/* This cortexd is the one: make the unix socket, or close it if the config wants none any more. What goes wrong is logged: an api is served
  * all the same. */
 void admin_open_unix(struct supervisor *supervisor);
 

@@ -25,15 +25,24 @@
 
 /* ---- starting ---- */
 
+/* The addresses on TCP that it answers at. While we may yet take over from another cortexd that one does: to who asks there is one. */
+static const struct listeners *
+tcp_of(const struct supervisor *supervisor)
+{
+	return takeover_is_pending(&supervisor->takeover) ? NULL : supervisor->admin.tcp.listeners;
+}
+
 static char *
 make_start_record(const struct supervisor *supervisor)
 {
 	const struct config *config = supervisor->config;
+	const struct listeners *tcp = tcp_of(supervisor);
 	const struct monitor_start start = {
 	    .has_unix = supervisor->admin.unix_fd >= 0,
-	    .n_tcp = supervisor->admin.tcp.listeners ? (int)supervisor->admin.tcp.listeners->n : 0,
+	    .n_tcp = tcp ? (int)tcp->n : 0,
 	    .token = (char *)(uintptr_t)supervisor->admin.tcp.token,
 	    .state_dir = config->server.state_dir,
+	    .log_secret = (char *)(uintptr_t)supervisor->outputs.secret,
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	    .log_files = config->server.log_files,
@@ -48,7 +57,7 @@ spawn_monitor(struct slot *slot, int control, struct error *err)
 {
 	struct supervisor *supervisor = slot->supervisor;
 	char *text = make_start_record(supervisor);
-	const struct listeners *tcp = supervisor->admin.tcp.listeners;
+	const struct listeners *tcp = tcp_of(supervisor);
 	size_t n_fds = MONITOR_FD_LISTENER;
 	int fds[MONITOR_FD_LISTENER + 1 + MONITOR_LISTENERS_MAX], start, r;
 
@@ -67,6 +76,7 @@ spawn_monitor(struct slot *slot, int control, struct error *err)
 	for (size_t i = 0; tcp && i < tcp->n; i++)
 		fds[n_fds++] = tcp->all[i]->listener.fd;
 	supervisor->monitor_watch.outdated = supervisor->monitor_watch.pinged = false;
+	supervisor->monitor_watch.shut = takeover_is_pending(&supervisor->takeover);
 	r = child_exec(slot, &supervisor->monitor_program, fds, n_fds, err);
 	fd_close(&start);
 	return r;
@@ -264,9 +274,12 @@ monitor_compare(struct supervisor *supervisor)
 	}
 	if (upgrade_has_replaced(supervisor)) {
 		leave(supervisor);
-	} else if (!takeover_is_pending(&supervisor->takeover) && supervisor->admin.unix_fd < 0) {
+	} else if (!takeover_is_pending(&supervisor->takeover)) {
+		bool had_unix = supervisor->admin.unix_fd >= 0;
+
 		admin_open_unix(supervisor);
-		if (supervisor->admin.unix_fd >= 0 && slot->state != SLOT_EMPTY) /* one that only wrote logs so far */
+		if (slot->state != SLOT_EMPTY && /* one that only wrote logs so far */
+		    (supervisor->monitor_watch.shut || had_unix != (supervisor->admin.unix_fd >= 0)))
 			supervisor->monitor_watch.outdated = true;
 	}
 	if (supervisor->monitor_watch.outdated && slot->state == SLOT_READY)

@@ -21,6 +21,7 @@ struct monitor_watch {
 	struct event ping;
 	bool pinged;   /* and it has not answered */
 	bool replaced; /* it knows that another cortexd has its sockets */
+	bool shut;     /* it was started without the admin sockets: another cortexd is still the one */
 	bool outdated; /* it was started with what is not so any more */
 };
 

@@ -234,6 +234,7 @@ outputs_init(struct supervisor *supervisor)
 	struct outputs *outputs = &supervisor->outputs;
 
 	outputs->supervisor = supervisor;
+	snprintf(outputs->secret, sizeof(outputs->secret), "%08x%08x", arc4random(), arc4random());
 	TAILQ_INIT(&outputs->all);
 	evtimer_assign(&outputs->again, supervisor->base, again_cb, supervisor);
 	evtimer_assign(&outputs->rescue, supervisor->base, rescue_cb, outputs);

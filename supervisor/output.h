@@ -15,6 +15,7 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "common/log.h"
 #include "common/util.h"
 
 #define OUTPUT_PIPE_BYTES  (256 << 10) /* room of a pipe, if the system allows */
@@ -45,7 +46,8 @@ struct outputs {
 	struct event rescue; /* while there is no monitor */
 	int64_t alone_since_ms;
 	bool has_monitor;
-	char *waste; /* room for what is thrown away */
+	char secret[LOG_SECRET_MAX + 1]; /* of what our children log there (log.h) */
+	char *waste;                     /* room for what is thrown away */
 };
 
 void outputs_init(struct supervisor *supervisor);

@@ -334,12 +334,12 @@ reload_go_on(struct supervisor *supervisor, bool found)
 		fail(supervisor, "its environment cannot be built");
 		return;
 	}
-	admin_changed = admin_use(supervisor, reload->config, &reload->admin, &err);
-	if (admin_changed < 0) {
+	if (listeners_listen(reload->listeners, "listening", &err) < 0) {
 		fail(supervisor, err.text);
 		return;
 	}
-	if (listeners_listen(reload->listeners, "listening", &err) < 0) {
+	admin_changed = admin_use(supervisor, reload->config, &reload->admin, &err); /* the last thing that may fail */
+	if (admin_changed < 0) {
 		fail(supervisor, err.text);
 		return;
 	}

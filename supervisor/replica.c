@@ -61,7 +61,7 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	const struct generation *generation = slot->generation;
 	const struct config *config = generation->config;
 	const struct api_config *api = generation->api;
-	const struct start_record start = {
+	struct start_record start = {
 	    .api = api->name,
 	    .replica = slot->index,
 	    .preload = preload,
@@ -91,9 +91,10 @@ make_start_record(const struct slot *slot, enum preload preload, struct error *e
 	    .log_format = config->server.log_format,
 	    .log_level = config->server.log_level,
 	    .log_access = config->server.log_access,
-	    .log_framed = slot->output != NULL,
 	};
 
+	if (slot->output)
+		snprintf(start.log_secret, sizeof(start.log_secret), "%s", slot->supervisor->outputs.secret);
 	text = start_record_encode(&start);
 	free(env);
 	fd = memfd_sealed("cortexd-start", text, strlen(text));

@@ -91,6 +91,25 @@ def read_logs(cortexd, query):
     return int(status), text
 
 
+# --- asking for lines that are far away --------------------------------------------------------------------------------
+def test_who_asks_for_the_last_lines_of_a_huge_log_holds_nobody_up(start):
+    cortexd = start(PRINTER)
+    ask(cortexd, {"print": "the last line"})
+    wait_file(cortexd, "the last line")
+    before = cortexd.monitor()
+    with open(file_of(cortexd).with_suffix(".log.1"), "wb") as huge:
+        huge.truncate(1 << 36)
+    folder = ["curl", "-sS", "-m", "20", "--unix-socket", cortexd.folder / ".cortex" / "control.sock"]
+    with subprocess.Popen([*folder, "http://localhost/logs?api=a&since=60"], stdout=subprocess.DEVNULL) as reader:
+        for _ in range(20):
+            begin = time.monotonic()
+            subprocess.run([*folder, "-f", "http://localhost/healthz"], check=True, stdout=subprocess.DEVNULL)
+            assert time.monotonic() - begin < 2
+        assert reader.poll() is None
+        reader.kill()
+    assert cortexd.monitor() == before
+
+
 # --- lines -------------------------------------------------------------------------------------------------------------
 def test_what_is_printed_has_time_api_replica_and_generation(start):
     cortexd = start(PRINTER)
@@ -129,13 +148,15 @@ def test_the_generation_is_that_of_the_code(start):
 def test_binary_output_can_neither_break_a_line_nor_forge_one(start):
     cortexd = start(PRINTER)
     ask(cortexd, {"bytes": bytes(range(256)).hex()})
-    ask(cortexd, {"print": "\x1eLother-api\x1fforged"})
+    for kind in ("Lother-api", "L", "A", "D123456789"):
+        ask(cortexd, {"print": f"\x1e{kind}\x1f\x1b[31mforged"})
     ask(cortexd, {"print": "it goes on"})
     cortexd.wait_log(OUT + "it goes on$")
     wait_file(cortexd, "it goes on")
     text = text_of(cortexd)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
     assert r"\x00\x01\x02" in text and r"\xfd\xfe\xff" in text and "ABC" in text
+    assert len(re.findall(OUT + r".*\\x1b\[31mforged$", text, re.M)) == 4
     assert sorted(os.listdir(file_of(cortexd).parent)) == ["a.log"]
 
 

@@ -398,6 +398,20 @@ def test_a_reload_changes_the_admin_addresses(start, admin_port):
     wait_until(lambda: admin.status()["state"] == "serving", "the reload is over")
 
 
+def test_a_reload_takes_the_unix_socket_away_and_brings_it_back(start):
+    cortexd = start(PREDICTOR)
+    config, path = cortexd.folder / "cortex.yaml", cortexd.folder / ".cortex" / "control.sock"
+    text = config.read_text()
+    config.write_text(text + "  admin: none\n")
+    assert Admin(cortexd).do("/reload").status == 202
+    wait_until(lambda: not path.exists(), "the socket is gone")
+    assert cortexd.post(1).status == 200
+    config.write_text(text)
+    cortexd.signal(signal.SIGHUP)
+    wait_until(path.exists, "the socket is there")
+    wait_until(lambda: Admin(cortexd).status()["state"] == "serving", "it answers")
+
+
 def test_there_may_be_no_admin_interface(start):
     cortexd = start(PREDICTOR, server="admin: none")
     assert not (cortexd.folder / ".cortex" / "control.sock").exists()

@@ -12,7 +12,8 @@ import time
 import pytest
 
 import client
-from cortexd import BUILD, PATIENCE, SANITIZED, ROOT, Scoreboard, descriptors, process_parent, process_state, process_title, read_proc, wait_until
+from cortexd import BUILD, PATIENCE, SANITIZED, ROOT, Scoreboard, descriptors, process_parent, process_state, process_title, read_proc, reserved_port, wait_until
+from test_monitor import Admin
 from test_process import container
 from test_service_manager import Manager
 from test_user import public
@@ -344,6 +345,24 @@ def test_sockets_are_handed_on_with_their_files(upgradable, tmp_path, next_build
         assert connection.post("/d/a", 1).status == 200
     u.cortexd.stop()
     assert not path.exists()
+
+
+def test_the_admin_interface_is_that_of_the_cortexd_that_serves(upgradable, next_build):
+    with reserved_port() as port:
+        u = upgradable(server=f"admin: 127.0.0.1:{port}")
+        admin = Admin(u.cortexd, port, (u.folder / ".cortex" / "token").read_text().strip())
+        assert admin.status()["pid"] == u.cortexd.pid
+        u.install(next_build)
+        (u.folder / ".init.waits").touch()
+        old, _ = u.ask()
+        new = u.find_new()
+        wait_until(lambda: any("monitor (ready)" in process_title(pid) for pid in u.cortexd.family() if process_parent(pid) == new), "it has a monitor")
+        for _ in range(30):
+            assert admin.status()["pid"] == old
+            time.sleep(0.02)
+        (u.folder / ".init.waits").unlink()
+        u.succeed(old, new)
+        assert all(admin.status()["pid"] == new for _ in range(10))
 
 
 def test_the_service_manager_hears_of_the_new_main_process(upgradable, tmp_path, next_build):

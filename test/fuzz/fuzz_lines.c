@@ -67,7 +67,7 @@ run(const char *bytes, size_t length, size_t piece)
 	struct lines *lines = xcalloc(1, sizeof(*lines));
 	struct tally tally = {.checks = piece == length};
 
-	lines_init(lines, 0, on_line, &tally);
+	lines_init(lines, "", 0, on_line, &tally);
 	for (size_t i = 0; i < length; i += piece) {
 		size_t n = MIN(piece, length - i);
 		char *copy = malloc(n); /* so that reading beyond it is noticed */

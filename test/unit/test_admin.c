@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/fd.h"
+#include "common/scoreboard.h"
 #include "http/field.h"
 #include "http/target.h"
 #include "monitor/prometheus.h"
@@ -107,6 +109,7 @@ test_metrics_as_text(void **state)
 	view.status = json_pack("{ss ss ss s[oo]}", "version", "1", "python", "3.11", "started",
 	    "2026-11-30T05:00:00.123Z", "apis", api_of("a", "stopping"), api_of("a", "live"));
 	assert_non_null(view.status);
+	numbers[0].known = numbers[1].known = true;
 	numbers[0].counters[METRIC_2XX] = 1000;
 	numbers[1].counters[METRIC_2XX] = 7;
 	numbers[1].n_classes = 2;
@@ -137,6 +140,59 @@ test_metrics_as_text(void **state)
 	view_done(&view);
 }
 
+static void
+take(struct view *view)
+{
+	static const char status[] = "{\"version\": \"1\", \"python\": \"3\", \"apis\": "
+				     "[{\"name\": \"a\", \"endpoint\": \"/a\", \"number\": 3, \"status\": \"live\"}]}";
+	int fd = memfd_sealed("status", status, strlen(status));
+
+	assert_true(fd >= 0);
+	assert_int_equal(view_take(view, fd, json_object(), 1), 0);
+}
+
+/* A supervisor that was stopped, or is slow, while it moves numbers: they are not zero meanwhile, and unknown ones are not told. */
+static void
+test_counters_that_cannot_be_read(void **state)
+{
+	struct metrics_api *api, *no_api;
+	struct scoreboard *scoreboard;
+	struct view view;
+	size_t length;
+	char *text;
+	int fd;
+
+	(void)state;
+	assert_int_equal(scoreboard_new(&scoreboard, &fd), 0);
+	assert_int_equal(metrics_map_api(fd, 3, &api), 0);
+	assert_int_equal(metrics_map_api(fd, METRICS_NO_API, &no_api), 0);
+	assert_int_equal(view_init(&view, fd), 0);
+	for (int i = 0; i < 3; i++) {
+		bool moves = i != 1;
+
+		atomic_store(&api->folds, moves);
+		atomic_store(&no_api->folds, moves);
+		if (i == 1) {
+			metrics_add(&api->held, METRIC_2XX, 5);
+			metrics_add(&no_api->held, METRIC_OTHER_4XX, 6);
+		}
+		take(&view);
+		assert_int_equal(view.numbers[0].known, i > 0);
+		assert_int_equal(view.numbers[0].counters[METRIC_2XX], i > 0 ? 5 : 0);
+		assert_int_equal(view.other[2], i > 0 ? 6 : 0);
+		text = prometheus_text(&view, false, &length);
+		assert_int_equal(
+		    strstr(text, "cortexd_requests_total{api=\"a\",endpoint=\"/a\",code=\"2xx\"} 5\n") != NULL, i > 0);
+		assert_int_equal(strstr(text, "api=\"a\"") != NULL, i > 0);
+		free(text);
+	}
+	view_done(&view);
+	metrics_unmap_api(api);
+	metrics_unmap_api(no_api);
+	scoreboard_unmap(scoreboard);
+	fd_close(&fd);
+}
+
 int
 main(void)
 {
@@ -144,6 +200,7 @@ main(void)
 	    cmocka_unit_test(test_query_parameters),
 	    cmocka_unit_test(test_header_fields),
 	    cmocka_unit_test(test_metrics_as_text),
+	    cmocka_unit_test(test_counters_that_cannot_be_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,8 @@ on_line(const struct lines_line *line, UNUSED void *arg)
 	seen[seen_length] = '\0';
 }
 
+static const char *secret = "";
+
 static struct lines *
 begin(void)
 {
@@ -50,7 +52,7 @@ begin(void)
 	seen_length = 0;
 	seen[0] = '\0';
 	n_lines = n_lost = n_lost_bytes = n_notices = 0;
-	lines_init(&lines, 0, on_line, NULL);
+	lines_init(&lines, secret, 0, on_line, NULL);
 	return &lines;
 }
 
@@ -104,6 +106,17 @@ test_a_frame_that_was_torn_is_ended_by_the_next(UNUSED void **state)
 		     "D12\x1f"
 		     "12 lines were lost\n",
 	    "L:torn|L:12 lines were lost-12|");
+}
+
+/* What a predictor prints may be what a client has sent. */
+static void
+test_a_frame_without_the_secret_is_printed(UNUSED void **state)
+{
+	secret = "s0";
+	ASSERT_LINES("\x1es0L\x1fours\n\x1eL\x1ftheirs\n", "L:ours|R:\x1eL\x1ftheirs|");
+	ASSERT_LINES("\x1es1L\x1f-\n\x1es\n\x1es\x1es0\x41iris\x1fGET\n", "R:\x1es1L\x1f-|R:\x1es|R:\x1es|Airis:GET|");
+	ASSERT_LINES("\x1e\x44\x39\x1f-\n\x1es0\x44\x39\x1f-\n", "R:\x1e\x44\x39\x1f-|L:--9|");
+	secret = "";
 }
 
 static void
@@ -228,6 +241,7 @@ main(void)
 	    cmocka_unit_test(test_a_frame_is_told_from_what_is_printed),
 	    cmocka_unit_test(test_a_frame_ends_a_half_line),
 	    cmocka_unit_test(test_a_frame_that_was_torn_is_ended_by_the_next),
+	    cmocka_unit_test(test_a_frame_without_the_secret_is_printed),
 	    cmocka_unit_test(test_what_only_looks_like_a_frame_is_printed),
 	    cmocka_unit_test(test_a_long_line_is_cut_and_says_how_much_is_missing),
 	    cmocka_unit_test(test_a_flood_is_skipped_and_counted),

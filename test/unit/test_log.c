@@ -26,7 +26,7 @@ redirect(UNUSED void **state)
 	log_set_identity("replica", "iris", 3);
 	log_set_format(LOG_TEXT);
 	log_set_level(LOG_INFO);
-	log_set_framed(false);
+	log_set_framed("");
 	return 0;
 }
 
@@ -220,19 +220,19 @@ test_lines_for_the_monitor_are_framed(UNUSED void **state)
 	char message[LOG_MESSAGE_MAX];
 	const char *text;
 
-	log_set_framed(true);
+	log_set_framed("5ec2e7");
 	log_error("one\ntwo");
 	text = written();
-	assert_memory_equal(text, "\x1eL\x1f", 3);
+	assert_memory_equal(text, "\x1e\x35\x65\x63\x32\x65\x37L\x1f", 9);
 	text = strchr(text, '\n') + 1;
-	assert_memory_equal(text, "\x1eL\x1f", 3);
-	assert_string_equal(text + 3 + 24, " error replica iris/3: two\n");
+	assert_memory_equal(text, "\x1e\x35\x65\x63\x32\x65\x37L\x1f", 9);
+	assert_string_equal(text + 9 + 24, " error replica iris/3: two\n");
 	log_prediction("iris-2", 200, "/iris", 63 * 1000);
 	log_access_line("::1 - - x", 9);
 	log_flush();
 	text = written();
-	assert_memory_equal(text, "\x1eLiris-2\x1f", 9);
-	assert_string_equal(strchr(text, '\n'), "\n\x1e\x41\x1f::1 - - x\n");
+	assert_memory_equal(text, "\x1e\x35\x65\x63\x32\x65\x37Liris-2\x1f", 15);
+	assert_string_equal(strchr(text, '\n'), "\n\x1e\x35\x65\x63\x32\x65\x37\x41\x1f::1 - - x\n");
 	memset(message, 'x', sizeof(message));
 	for (int i = 0; i < 100; i++)
 		log_info("%.*s", (int)sizeof(message), message);
@@ -241,9 +241,9 @@ test_lines_for_the_monitor_are_framed(UNUSED void **state)
 	log_info("it goes on");
 	text = written();
 	text += *text == '\n';
-	assert_memory_equal(text, "\x1e\x44", 2);
-	assert_true(strtol(text + 2, NULL, 10) > 10);
-	assert_non_null(strstr(text, " of the log were lost\n\x1eL\x1f"));
+	assert_memory_equal(text, "\x1e\x35\x65\x63\x32\x65\x37\x44", 8);
+	assert_true(strtol(text + 8, NULL, 10) > 10);
+	assert_non_null(strstr(text, " of the log were lost\n\x1e\x35\x65\x63\x32\x65\x37L\x1f"));
 }
 
 int

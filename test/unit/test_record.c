@@ -199,7 +199,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_WARNING,
 	    .log_access = LOG_ACCESS_JSON,
-	    .log_framed = true,
+	    .log_secret = "5ec2e7",
 	};
 	struct start_record got;
 	struct error err;
@@ -235,7 +235,7 @@ test_a_start_record_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_WARNING);
 	assert_int_equal(got.log_access, LOG_ACCESS_JSON);
-	assert_true(got.log_framed);
+	assert_string_equal(got.log_secret, "5ec2e7");
 	start_record_done(&got);
 }
 
@@ -255,7 +255,7 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	    .log_format = LOG_JSON,
 	    .log_level = LOG_DEBUG,
 	    .log_access = LOG_ACCESS_COMBINED,
-	    .log_framed = true,
+	    .log_secret = "5ec2e7",
 	};
 	struct activator_start got;
 	struct error err;
@@ -277,7 +277,7 @@ test_the_start_record_of_the_activator_survives_the_way(UNUSED void **state)
 	assert_int_equal(got.log_format, LOG_JSON);
 	assert_int_equal(got.log_level, LOG_DEBUG);
 	assert_int_equal(got.log_access, LOG_ACCESS_COMBINED);
-	assert_true(got.log_framed);
+	assert_string_equal(got.log_secret, "5ec2e7");
 	activator_start_done(&got);
 	for (size_t cut = 0; cut < strlen(json); cut++)
 		assert_int_equal(activator_start_decode(json, cut, &got, &err), -EBADMSG);
