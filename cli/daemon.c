@@ -330,7 +330,7 @@ int
 daemon_status(const struct daemon *daemon, json_t **ret_status, struct error *err)
 {
 	struct daemon_answer answer;
-	json_error_t json_error;
+	json_t *status = NULL;
 	int r = daemon_request(daemon, "GET", "/status", NULL, 0, &answer, err);
 
 	if (r < 0)
@@ -338,10 +338,13 @@ daemon_status(const struct daemon *daemon, json_t **ret_status, struct error *er
 	if (answer.status != 200) {
 		r = refused(daemon, &answer, err);
 	} else {
-		*ret_status = json_loadb(answer.body, answer.length, 0, &json_error);
-		if (!*ret_status || !json_is_array(json_object_get(*ret_status, "apis")))
+		status = json_loadb(answer.body, answer.length, 0, NULL);
+		if (!json_is_array(json_object_get(status, "apis")))
 			r = error_set(err, -EBADMSG, "what cortexd answers is no status; is that really a cortexd?");
 	}
+	if (r == 0)
+		*ret_status = json_incref(status);
+	json_decref(status);
 	daemon_answer_done(&answer);
 	return r;
 }

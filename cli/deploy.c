@@ -15,7 +15,8 @@
 #include "common/config.h"
 
 #define LOOK_MS   150
-#define SHOWN_MAX 20 /* apis that are shown while they change */
+#define GONE_MS   3000 /* so long may the admin interface be away: what serves it is started again when it dies */
+#define SHOWN_MAX 20   /* apis that are shown while they change */
 
 struct follow {
 	double number; /* of the reload */
@@ -111,20 +112,25 @@ static json_t *
 wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *err)
 {
 	static const struct timespec moment = {0, LOOK_MS * 1000000};
+	int gone_ms = 0;
 
-	for (;;) {
+	for (;; nanosleep(&moment, NULL)) {
 		const json_t *reload;
 		json_t *status;
 
-		if (daemon_status(daemon, &status, err) < 0)
-			return NULL;
+		if (daemon_status(daemon, &status, err) < 0) {
+			gone_ms += LOOK_MS;
+			if (gone_ms > GONE_MS)
+				return NULL;
+			continue;
+		}
+		gone_ms = 0;
 		reload = view_member(status, "reload");
 		show_progress(follow, status);
 		if (view_number(reload, "number") >= follow->number &&
 		    strcmp(view_text(reload, "state"), "running") != 0)
 			return status;
 		json_decref(status);
-		nanosleep(&moment, NULL);
 	}
 }
 

@@ -63,6 +63,13 @@ text_color(enum color color)
 	return out.has_color ? codes[color] : "";
 }
 
+/* Changes the direction of what follows, and so makes a line read as another than it is. */
+static bool
+turns_text(wchar_t c)
+{
+	return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
 /* The next character: its length in bytes and its width; width -1: it must not be printed. */
 static size_t
 next_character(const char *text, size_t length, int *ret_width)
@@ -75,7 +82,7 @@ next_character(const char *text, size_t length, int *ret_width)
 		*ret_width = -1;
 		return 1;
 	}
-	*ret_width = wcwidth(c);
+	*ret_width = turns_text(c) ? -1 : wcwidth(c);
 	return n;
 }
 

@@ -2,7 +2,7 @@
  * text - what is printed: colours, the width of the terminal, texts that are not ours.
  *
  * Colours only when standard output is a terminal that has some (TERM, https://no-color.org). Whatever comes from cortexd may have been written
- * by anybody: it is printed with control characters escaped, so that it cannot speak to the terminal.
+ * by anybody: it is printed with what could speak to the terminal, or turn the direction of text, escaped.
  */
 #ifndef CLI_TEXT_H
 #define CLI_TEXT_H

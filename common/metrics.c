@@ -172,7 +172,7 @@ metrics_will_value(struct metrics_area *area, double value)
 }
 
 void
-metrics_commit(struct metrics_area *area)
+metrics_complete(struct metrics_area *area)
 {
 	struct metrics_commit *commit = &area->commit;
 	_Atomic(uint64_t) *all = area->counters;

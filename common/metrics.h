@@ -243,8 +243,22 @@ metrics_cancel(struct metrics_area *area)
 	atomic_store_explicit(&area->commit.owner, 0, memory_order_release);
 }
 
-/* It has been sent. Also for who buries the writer, whatever of it was done already. Nothing when nothing was prepared. */
-void metrics_commit(struct metrics_area *area);
+/* It has been sent. */
+static inline void
+metrics_commit(struct metrics_area *area)
+{
+	const struct metrics_commit *commit = &area->commit;
+	_Atomic(uint64_t) *all = area->counters;
+
+	for (uint32_t i = 0; i < commit->n; i++)
+		atomic_store_explicit(all + commit->counts[i].offset, commit->counts[i].value, memory_order_relaxed);
+	if (commit->has_value)
+		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
+	metrics_cancel(area);
+}
+
+/* The same for who buries the writer, whatever of it was done already; what stands there is not trusted. Nothing when nothing was prepared. */
+void metrics_complete(struct metrics_area *area);
 
 /* The number of a class in the table of the api, named now if it is new; -1: there are too many. Any process of the api. */
 int metrics_find_class(struct metrics_api *api, const char *name);

@@ -266,7 +266,7 @@ write_histogram(struct writer *w, const char *name, const char *quantile_name, e
 		labels(w, api, NULL, NULL);
 		integer(w->out, numbers->histograms[which].count);
 	}
-	family(w, quantile_name, "gauge", quantile_help);
+	family(w, quantile_name, "summary", quantile_help);
 	FOR_EACH_API(w, i, api)
 	for (size_t q = 0; q < NUMBERS_QUANTILES; q++) {
 		const struct numbers *numbers = &w->view->numbers[i];

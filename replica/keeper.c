@@ -103,7 +103,7 @@ settle(const struct keeper *keeper, const struct http_memory *memory, struct htt
 	bool settled = http_kept_settle(kept);
 
 	if (answering && (!settled || kept->sent > sent))
-		metrics_commit(metrics);
+		metrics_complete(metrics);
 	return settled;
 }
 

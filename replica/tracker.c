@@ -44,7 +44,8 @@ find_value(const struct tracker *tracker, PyObject *prediction)
 	}
 	value = PyMapping_Check(prediction) && !PyUnicode_Check(prediction) ? PyObject_GetItem(prediction, tracker->key)
 									    : NULL;
-	PyErr_Clear();
+	if (!value)
+		PyErr_Clear();
 	return value;
 }
 
@@ -56,7 +57,8 @@ take_class(PyObject *text, char class[METRICS_CLASS_MAX + 1])
 	const char *bytes = PyUnicode_AsUTF8AndSize(text, &length);
 	size_t n = bytes ? MIN((size_t)length, strlen(bytes)) : 0;
 
-	PyErr_Clear();
+	if (!bytes)
+		PyErr_Clear();
 	if (n == 0)
 		return false;
 	if (n > METRICS_CLASS_MAX)

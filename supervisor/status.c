@@ -20,12 +20,22 @@
 
 #define MANY_APIS      64 /* of more than these the past is told in less detail */
 #define DECISIONS_MANY 3
+#define CLOCK_SET_MS   500 /* more than two clocks drift apart without anybody's doing */
 
 /* The two clocks at one moment. */
 struct now {
 	int64_t ms; /* clock_ms() */
 	int64_t wall_ms;
 };
+
+int64_t
+status_wall_ahead_ms(void)
+{
+	struct timespec wall;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	return (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 - clock_ms();
+}
 
 /* ---- values ---- */
 
@@ -45,6 +55,18 @@ text_of(const char *text)
 	string = json_string(copy);
 	free(copy);
 	return string;
+}
+
+/* Two clocks are not read at once: the same moment would be another millisecond in each status. So the difference between them is that of the
+ * start, unless somebody has set the clock. */
+static struct now
+get_now(const struct supervisor *supervisor)
+{
+	int64_t ms = clock_ms(), ahead_ms = status_wall_ahead_ms();
+
+	if (llabs(ahead_ms - supervisor->wall_ahead_ms) < CLOCK_SET_MS)
+		ahead_ms = supervisor->wall_ahead_ms;
+	return (struct now){.ms = ms, .wall_ms = ms + ahead_ms};
 }
 
 /* "2026-11-30T05:00:00.123Z", of a moment on the monotonic clock. */
@@ -386,11 +408,8 @@ make(const struct supervisor *supervisor)
 	const struct capacity *host = &supervisor->scale.host;
 	size_t n_decisions = supervisor->n_apis > MANY_APIS ? DECISIONS_MANY : AUTOSCALE_DECISIONS;
 	json_t *root = json_object(), *apis = json_array();
-	struct timespec wall;
-	struct now now;
+	const struct now now = get_now(supervisor);
 
-	clock_gettime(CLOCK_REALTIME, &wall);
-	now = (struct now){.ms = clock_ms(), .wall_ms = (int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000};
 	json_object_set_new(root, "version", json_string(CORTEXD_VERSION));
 	json_object_set_new(root, "python", json_string(CORTEXD_PYTHON_VERSION));
 	json_object_set_new(root, "pid", json_integer(getpid()));

@@ -14,4 +14,7 @@ struct supervisor;
 /* The text; the caller frees it. NULL: there is no memory for it. */
 char *status_text(const struct supervisor *supervisor);
 
+/* By how much the time of day, in ms since 1970, is ahead of clock_ms(). */
+int64_t status_wall_ahead_ms(void);
+
 #endif

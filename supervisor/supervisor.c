@@ -24,6 +24,7 @@
 #include "supervisor/child.h"
 #include "supervisor/replica.h"
 #include "supervisor/state_dir.h"
+#include "supervisor/status.h"
 #include "supervisor/stop.h"
 #include "supervisor/usage.h"
 
@@ -570,6 +571,7 @@ supervisor_run(struct config *config, const struct supervisor_options *options)
 	    .config = config_ref(config),
 	    .options = *options,
 	    .started_ms = clock_ms(),
+	    .wall_ahead_ms = status_wall_ahead_ms(),
 	    .state_lock = -1,
 	    .reserve_fd = -1,
 	    .report = {.notify = {.fd = -1}},

@@ -95,6 +95,7 @@ struct supervisor {
 	struct report report; /* what the service manager knows */
 
 	int64_t started_ms;
+	int64_t wall_ahead_ms;      /* of clock_ms(), at the start (status.h) */
 	enum stop_level stop_level; /* only ever rises */
 	int64_t stop_since_ms;
 	int64_t stop_said_ms; /* when the level was last raised */

@@ -16,6 +16,7 @@ VICTIMS	   ?= replicas activator reloads
 JOBS	   ?= 3
 COMPLETIONS = bash-completion/completions zsh/site-functions fish/vendor_completions.d
 SHARE	    = $(DESTDIR)$(PREFIX)/share/cortexd
+MAN	    = $(DESTDIR)$(PREFIX)/share/man
 FORMATTED   = $(wildcard common/*.[ch] http/*.[ch] supervisor/*.[ch] replica/*.[ch] activator/*.[ch] monitor/*.[ch] fetch/*.[ch] cli/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/sim/*.[ch])
 
 # A unit test is one file, linked with every library; the archives give it only what it uses.
@@ -144,7 +145,7 @@ coverage: ## line coverage of unit and black-box tests, as text and in build/cov
 
 # --- installing, measuring, cleaning, help -----------------------------------------------------------------------------
 .PHONY: install bench measure-models clean help
-install: all ## install below DESTDIR and PREFIX: bin/cortexd, bin/cortex, libexec/cortexd/*
+install: all ## install below DESTDIR and PREFIX: bin/cortexd, bin/cortex, libexec/cortexd/*, man pages
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/cortexd
 	install -m 755 $(BIN)/cortexd $(BIN)/cortex $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter-out %/cortexd %/cortex,$(PROGRAMS:%=$(BIN)/%)) $(DESTDIR)$(PREFIX)/libexec/cortexd/
@@ -152,6 +153,10 @@ install: all ## install below DESTDIR and PREFIX: bin/cortexd, bin/cortex, libex
 	$(BIN)/cortex completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/cortex
 	$(BIN)/cortex completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_cortex
 	$(BIN)/cortex completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/cortex.fish
+	install -d $(MAN)/man1 $(MAN)/man5 $(MAN)/man8
+	install -m 644 docs/man/cortex.1 $(MAN)/man1/
+	install -m 644 docs/man/cortex.yaml.5 $(MAN)/man5/
+	install -m 644 docs/man/cortexd.8 $(MAN)/man8/
 	install -d $(SHARE)/scripts $(SHARE)/packages
 	install -m 755 scripts/preinstall $(SHARE)/scripts/
 	install -m 644 $(wildcard packages/*.txt packages/*.py) $(SHARE)/packages/

@@ -45,7 +45,7 @@ import os
 def predict(sample, metadata):
     print("asked for", sample["x"])
     if sample["x"] == "die":
-        os.kill(os.getpid(), 11)
+        os.kill(os.getpid(), 9)
     return sample["x"] * 1.5
 """
 CLASS = """\
@@ -168,7 +168,7 @@ def test_the_curl_line_of_get_works_as_it_is(shop):
 
 def test_get_verbose_shows_processes_deaths_and_what_the_scaler_thinks(shop):
     before = {str(pid) for pid in shop.replicas()}
-    shop.expect_error("killed by SIGSEGV")
+    shop.expect_error("killed by SIGKILL")
     assert "500" in shop.cortex("predict", "price", "-", stdin='{"x": "die"}', status=1)
     shop.wait_ready(3)
 
@@ -177,7 +177,7 @@ def test_get_verbose_shows_processes_deaths_and_what_the_scaler_thinks(shop):
         return printed if "last deaths" in printed and "\nscaling:" in printed and [row["state"] for row in table(printed, "replica")] == ["ready"] * 2 else None
 
     printed = wait_until(settled, lambda: f"the death and a decision are shown: {shop.cortex.printed}")
-    assert re.search(r"^last deaths\n +\d+s ago   replica [01]: killed by SIGSEGV$", printed, re.MULTILINE)
+    assert re.search(r"^last deaths\n +\d+s ago   replica [01]: killed by SIGKILL.*$", printed, re.MULTILINE)
     assert re.search(r"^scaling: \S", printed, re.MULTILINE)
     replicas = table(printed, "replica")
     pids = {row["pid"] for row in replicas}
@@ -348,6 +348,19 @@ def test_deploy_says_when_cortexd_ends_meanwhile(shop):
         shop.signal()
         assert terminal.wait() == 1
         assert "no cortexd serves" in terminal.screen or "ended" in terminal.screen or "stop" in terminal.screen, terminal.screen
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_deploy_outlives_what_it_speaks_to(shop, number):
+    shop.write({"price.py": "import time\n\ntime.sleep(1)\n" + PRICE.replace("1.5", "2.5")})
+    shop.expect_any_error()
+    with shop.cortex.terminal("deploy") as terminal:
+        terminal.wait_for("price .*1 starting")
+        os.kill(shop.monitor(), number)
+        assert terminal.wait() == 0, terminal.output
+        assert "deployed: done" in terminal.screen
+    assert shop.cortex("predict", "price", "sample.json") == "5.0\n"
+    shop.note_descriptors()
 
 
 # --- predict -----------------------------------------------------------------------------------------------------------
@@ -541,7 +554,8 @@ def test_somebody_else_behind_the_socket(cortex, port):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for answer in (b"hello", b"[]", b"{}", b'{"apis": 1}', b"\xff\x00"):
             Handler.answer = answer
-            assert "is that really a cortexd?" in cortex("get", "--socket", f"127.0.0.1:{port}", status=1)
+            for args in (("get",), ("delete", "a"), ("deploy",)):
+                assert "is that really a cortexd?" in cortex(*args, "--socket", f"127.0.0.1:{port}", status=1)
         Handler.answer = b'{"apis": [{}, 1, null, {"name": 5, "metrics": []}]}'
         assert cortex("get", "--socket", f"127.0.0.1:{port}").count("\n") == 5  # whatever is in it
         Handler.status, Handler.answer = 500, b"\x1b[2Jsorry\nmore"

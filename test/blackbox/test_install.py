@@ -33,6 +33,9 @@ def test_an_installed_cortexd_finds_its_other_programs(start, tmp_path):
         *(f"share/cortexd/packages/{path.name}" for path in sorted((ROOT / "packages").glob("*.*"))),
         "share/cortexd/scripts/preinstall",
         "share/fish/vendor_completions.d/cortex.fish",
+        "share/man/man1/cortex.1",
+        "share/man/man5/cortex.yaml.5",
+        "share/man/man8/cortexd.8",
         "share/zsh/site-functions/_cortex",
     ]
     checked = [installed / "share" / "cortexd" / "scripts" / "preinstall", "--check", tmp_path / "none"]

@@ -157,13 +157,13 @@ nothing_counts_before_the_commit_and_a_second_one_changes_nothing(void **state)
 	memcpy(&prepared, &area->commit, sizeof(prepared));
 	metrics_commit(area);
 	memcpy(&area->commit, &prepared, sizeof(prepared)); /* as if it had been killed in the middle */
-	metrics_commit(area);
+	metrics_complete(area);
 	assert_int_equal(area->commit.owner, 0);
 	assert_int_equal(read_sum(fixture)->counters[METRIC_2XX], 1);
 	assert_int_equal(metrics_count(fixture->sum.buckets[METRICS_TOTAL]), 1);
 	assert_int_equal(fixture->sum.values.n, 1);
 	assert_true(fixture->sum.values.sum == 7);
-	metrics_commit(area);
+	metrics_complete(area);
 	assert_int_equal(read_sum(fixture)->counters[METRIC_2XX], 1);
 }
 
@@ -177,7 +177,7 @@ what_is_cancelled_does_not_count(void **state)
 	metrics_will_add(area, METRIC_2XX, 1);
 	metrics_prepare(area, 5);
 	metrics_cancel(area);
-	metrics_commit(area);
+	metrics_complete(area);
 	assert_int_equal(read_sum(fixture)->counters[METRIC_2XX], 0);
 }
 
@@ -188,7 +188,7 @@ a_commit_that_somebody_has_scribbled_on_harms_nothing_else(void **state)
 	struct metrics_area *area = fixture->places[0];
 
 	memset(&area->commit, 0xff, sizeof(area->commit));
-	metrics_commit(area);
+	metrics_complete(area);
 	assert_int_equal(read_sum(fixture)->counters[METRIC_2XX], 0);
 }
 

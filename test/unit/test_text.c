@@ -36,6 +36,9 @@ test_control_characters_are_escaped(UNUSED void **state)
 	assert_clean("a\nb\tc\r", 6, true, "a\nb\tc\\x0d");
 	assert_clean("a\nb\tc", 5, false, "a\\x0ab\tc");
 	assert_clean("a\0b", 3, false, "a\\x00b");
+	assert_clean("\xe2\x80\xae"
+		     "a",
+	    4, false, "\\xe2\\x80\\xaea"); /* right to left from here on */
 	assert_clean("", 0, false, "");
 	for (int i = 0; i < 32; i++)
 		all[i] = (char)i;
