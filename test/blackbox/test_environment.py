@@ -100,7 +100,7 @@ def test_requirements_are_installed_before_replicas_start_whatever_python_is_in_
     assert answer["executable"].startswith(f"{cortexd.folder}/.cortex/")
     log = cortexd.log()
     assert "environment: building" in log and "Successfully installed flowers-1.0" in log
-    assert log.index("Successfully installed") < log.index("ready after")
+    assert log.index("Successfully installed") < log.index("replica a/0: ready after")
 
 
 def test_an_environment_is_built_once_and_printed_by_the_option(start):

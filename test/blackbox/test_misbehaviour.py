@@ -94,7 +94,7 @@ def test_a_predictor_that_closes_our_descriptors_is_replaced_and_told_so(start, 
             connection.send(b"POST /d/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1")
             connection.closed()
     cortexd.wait_log(r"(error|warn ) .*descriptor")
-    cortexd.wait_log(r"ready after", count=2 if place == "predict" else 1)
+    cortexd.wait_log(r"replica a/\d: ready after", count=2 if place == "predict" else 1)
     assert cortexd.post(2).json() == 2
 
 

@@ -156,8 +156,9 @@ def test_counters_are_exact_and_never_go_back(start, tmp_path, hasty_build):
         cortexd.wait_ready(3)
 
 
+@pytest.mark.alone
 def test_quantiles_are_the_clients(start, tmp_path):
-    """Of requests that take long beside what it takes to send them."""
+    """Of requests that take long beside what it takes to send them. Alone, because what else keeps the processors busy is only seen by the client."""
     with reserved_port() as admin:
         cortexd = start(PREDICTOR, replicas=2, server=f"admin: [unix, '127.0.0.1:{admin}']")
         with scraped(cortexd, tmp_path, f"127.0.0.1:{admin}") as prometheus:
@@ -169,8 +170,9 @@ def test_quantiles_are_the_clients(start, tmp_path):
             found = {labels["quantile"]: value for labels, value in prometheus.query("cortexd_request_quantile_seconds")}
             seconds = sorted(clients.seconds)
             for quantile in ("0.5", "0.9", "0.99"):
-                client = seconds[int(float(quantile) * count)]
-                assert abs(found[quantile] - client) < 0.05 * client + 0.0005, f"{quantile}: {found[quantile]} and {client}"
+                rank = int(float(quantile) * count)  # at the far end a few ranks more or less are several percent
+                least, most = seconds[rank - 3], seconds[rank + 3]
+                assert 0.95 * least < found[quantile] < 1.05 * most, f"{quantile}: {found[quantile]}, and {least} to {most}"
 
 
 def grafana_expressions():
