@@ -55,7 +55,7 @@ enum metric {
 enum metrics_histogram {
 	METRICS_QUEUE,   /* from the arrival of a request to the begin of its prediction */
 	METRICS_PREDICT, /* predict() itself, conversions included */
-	METRICS_TOTAL,   /* from arrival to answer, of every POST to the api */
+	METRICS_TOTAL,   /* from arrival to answer, of POSTs to the api; not of those whose replica died */
 	METRICS_N_HISTOGRAMS,
 };
 
