@@ -144,7 +144,7 @@ def test_an_error_names_the_file_and_the_function_it_comes_from(start):
     assert served.failure("broken", "pre") == "error in broken.py: pre_inference: no way"
     assert served.failure("broken", "post") == "error in broken.py: post_inference: list index out of range"
     assert served.failure("broken", "text") == 'error in twice.onnx: inference: key "x": no array of float32: found <U1'
-    assert 'broken.py", line 6, in pre_inference' in served.cortexd.log()
+    served.cortexd.wait_log(r'broken\.py", line 6, in pre_inference')
     assert "cortexd>" not in served.cortexd.log()  # our own lines are in no traceback
 
 

@@ -452,8 +452,8 @@ def check_rest(run, before):
             return [slot for number in board.apis() for slot in board.slots(number)]
 
         cortexd.wait_replicas(3)
-        # With its keeper each, and the activator: nobody else.
-        wait_until(lambda: len(cortexd.family()) == 2 * 3 + 1, f"no process is left over: {cortexd.family()}")
+        # With its keeper each, the activator and the monitor: nobody else.
+        wait_until(lambda: len(cortexd.family()) == 2 * 3 + 2, f"no process is left over: {cortexd.family()}")
         wait_until(lambda: board.connections() == 0, f"no connection is left, but {board.connections()}", patience=10)
         wait_until(lambda: [slot[:2] for slot in slots()] == [("idle", 0)] * 3, "three replicas, idle, without connections")
         wait_until(lambda: not any(map(board.waiting, board.apis())), "no queue")
