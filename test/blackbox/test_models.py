@@ -155,11 +155,12 @@ def test_reloads_while_old_models_are_being_removed(s3, key, serve, tmp_path):
     program = tmp_path / "bin" / "cortexd-fetch"
     program.rename(tmp_path / "bin" / "real")
     program.write_text(f"""#!/bin/sh
-case "$*" in *--collect*) while [ -e {tmp_path}/hold ]; do sleep 0.02; done ;; esac
+case "$*" in *--collect*) while [ -e {tmp_path}/hold ]; do sleep 0.02; done; touch {tmp_path}/collects ;; esac
 exec {tmp_path}/bin/real "$@"
 """)
     program.chmod(0o755)
     cortexd = serve(key, binary=tmp_path / "bin" / "cortexd")
+    wait_until((tmp_path / "collects").exists, "what is removed after the start is not held")
     (tmp_path / "hold").touch()
     s3.put("models", key, "two")
     assert reload(cortexd).returncode == 0 and answers(cortexd)["model"] == "two"
