@@ -40,6 +40,7 @@ static struct {
 	_Atomic(bool) torn;       /* the last line that was written has no end */
 	_Atomic(bool) framed;
 	char secret[LOG_SECRET_MAX + 1]; /* of the frames; set once in a process */
+	size_t secret_length;
 	enum log_level level;
 	enum log_format format;
 	enum log_access access;
@@ -48,6 +49,7 @@ static struct {
 	char json_identity[IDENTITY_MAX]; /* ,"role":"replica","api":"iris","replica":0 */
 	char gathered[GATHERED_MAX];
 	size_t gathered_length;
+	size_t text_identity_length, json_identity_length;
 } logger = {.level = LOG_INFO};
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -67,10 +69,9 @@ find_sink(void)
 	return S_ISFIFO(st.st_mode) ? SINK_PIPE : SINK_FILE;
 }
 
-void
-log_set_identity(const char *role, const char *api, int replica)
+static void
+format_identity(const char *role, const char *api, int replica)
 {
-	logger.sink = find_sink();
 	if (!api) {
 		snprintf(logger.text_identity, sizeof(logger.text_identity), "%s: ", role);
 		snprintf(logger.json_identity, sizeof(logger.json_identity), ",\"role\":\"%s\"", role);
@@ -85,6 +86,15 @@ log_set_identity(const char *role, const char *api, int replica)
 	snprintf(logger.text_identity, sizeof(logger.text_identity), "%s %.63s/%d: ", role, api, replica);
 	snprintf(logger.json_identity, sizeof(logger.json_identity),
 	    ",\"role\":\"%s\",\"api\":\"%.63s\",\"replica\":%d", role, api, replica);
+}
+
+void
+log_set_identity(const char *role, const char *api, int replica)
+{
+	logger.sink = find_sink();
+	format_identity(role, api, replica);
+	logger.text_identity_length = strlen(logger.text_identity);
+	logger.json_identity_length = strlen(logger.json_identity);
 }
 
 void
@@ -121,6 +131,7 @@ void
 log_set_framed(const char *secret)
 {
 	snprintf(logger.secret, sizeof(logger.secret), "%s", secret);
+	logger.secret_length = strlen(logger.secret);
 	atomic_store_explicit(&logger.framed, *secret != '\0', memory_order_release);
 }
 
@@ -181,6 +192,23 @@ log_access_parse(const char *name, enum log_access *ret_access)
 	return false;
 }
 
+static char *
+put(char *at, const char *text, size_t length)
+{
+	memcpy(at, text, length);
+	return at + length;
+}
+
+/* With its zeros. */
+static char *
+put_three_digits(char *at, unsigned number)
+{
+	at[0] = (char)('0' + number / 100);
+	at[1] = (char)('0' + number / 10 % 10);
+	at[2] = (char)('0' + number % 10);
+	return at + 3;
+}
+
 /* "2026-11-23T21:40:00.123Z": the date part is kept for the second that it belongs to. Returns its length. */
 static void
 format_time(char text[LOG_TIME_LENGTH])
@@ -198,8 +226,7 @@ format_time(char text[LOG_TIME_LENGTH])
 	}
 	memcpy(text, date, 19);
 	text[19] = '.';
-	for (long ms = now.tv_nsec / 1000000, i = 22; i >= 20; i--, ms /= 10)
-		text[i] = (char)('0' + ms % 10);
+	put_three_digits(text + 20, (unsigned)now.tv_nsec / 1000000);
 	text[23] = 'Z';
 }
 
@@ -209,13 +236,6 @@ log_put_time(char *to)
 	format_time(to);
 }
 
-static char *
-put(char *at, const char *text, size_t length)
-{
-	memcpy(at, text, length);
-	return at + length;
-}
-
 /* The beginning of a line, if it is framed. */
 static char *
 put_frame(char *at, char kind, const char *name)
@@ -223,7 +243,7 @@ put_frame(char *at, char kind, const char *name)
 	if (!atomic_load_explicit(&logger.framed, memory_order_acquire))
 		return at;
 	*at++ = '\x1e';
-	at = put(at, logger.secret, strlen(logger.secret));
+	at = put(at, logger.secret, logger.secret_length);
 	*at++ = kind;
 	if (name)
 		at = put(at, name, strnlen(name, 63));
@@ -430,12 +450,16 @@ log_line(enum log_level level, const char *format, ...)
 }
 
 static char *
-put_number(char *at, int64_t number, size_t min_digits)
+put_number(char *at, uint64_t number)
 {
 	char digits[24];
 	size_t n = 0;
 
-	for (; number > 0 || n < min_digits; number /= 10)
+	if (number < 10) { /* as of most predictions, in ms */
+		*at = (char)('0' + number);
+		return at + 1;
+	}
+	for (; number > 0; number /= 10)
 		digits[sizeof(digits) - ++n] = (char)('0' + number % 10);
 	return put(at, digits + sizeof(digits) - n, n);
 }
@@ -446,7 +470,7 @@ log_prediction(const char *api, int status, const char *endpoint, int64_t durati
 {
 	size_t length = strnlen(endpoint, PREDICTION_ENDPOINT_MAX);
 	bool json = logger.format == LOG_JSON;
-	int64_t us = MAX(duration_ns, 0) / 1000;
+	uint64_t us = (uint64_t)MAX(duration_ns, 0) / 1000;
 	char *at;
 
 	if (logger.level > LOG_INFO)
@@ -461,13 +485,13 @@ log_prediction(const char *api, int status, const char *endpoint, int64_t durati
 	at += LOG_TIME_LENGTH;
 	if (json) {
 		PUT("\",\"level\":\"info\"");
-		at = put(at, logger.json_identity, strlen(logger.json_identity));
+		at = put(at, logger.json_identity, logger.json_identity_length);
 		PUT(",\"status\":");
 	} else {
 		PUT(" info  ");
-		at = put(at, logger.text_identity, strlen(logger.text_identity));
+		at = put(at, logger.text_identity, logger.text_identity_length);
 	}
-	at = put_number(at, status, 3);
+	at = put_three_digits(at, (unsigned)status);
 	if (json)
 		PUT(",\"method\":\"POST\",\"endpoint\":\"");
 	else
@@ -477,9 +501,9 @@ log_prediction(const char *api, int status, const char *endpoint, int64_t durati
 		PUT("\",\"ms\":");
 	else
 		PUT(" ");
-	at = put_number(at, us / 1000, 1);
+	at = put_number(at, us / 1000);
 	PUT(".");
-	at = put_number(at, us % 1000, 3);
+	at = put_three_digits(at, (unsigned)(us % 1000));
 	if (json)
 		PUT("}\n");
 	else
