@@ -17,6 +17,8 @@
 
 _Static_assert(sizeof(struct metrics_area) % 4096 == 0 && sizeof(struct metrics_api) % 4096 == 0, "whole pages");
 _Static_assert(METRICS_PER_OCTAVE == 1 << 6, "bucket_of shifts by it");
+_Static_assert(offsetof(struct metrics_area, counters) == 0, "offsets count from there");
+_Static_assert(offsetof(struct metrics_area, classes) == METRIC_N * sizeof(uint64_t), "they follow at once");
 
 /* ---- where they are ---- */
 
@@ -175,7 +177,6 @@ void
 metrics_complete(struct metrics_area *area)
 {
 	struct metrics_commit *commit = &area->commit;
-	_Atomic(uint64_t) *all = area->counters;
 
 	if (atomic_load_explicit(&commit->owner, memory_order_acquire) == 0)
 		return;
@@ -185,7 +186,7 @@ metrics_complete(struct metrics_area *area)
 		if (offset < METRICS_COUNTERS ||
 		    (offset >= METRICS_BUCKETS_OFFSET &&
 			offset - METRICS_BUCKETS_OFFSET < METRICS_N_HISTOGRAMS * METRICS_BUCKETS))
-			store(all + offset, commit->counts[i].value);
+			store(metrics_at(area, offset), commit->counts[i].value);
 	}
 	if (commit->has_value == 1)
 		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);

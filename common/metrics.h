@@ -152,6 +152,13 @@ metrics_load(const _Atomic(uint64_t) *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* By its offset, as in a commit. */
+static inline _Atomic(uint64_t) *
+metrics_at(struct metrics_area *area, uint32_t offset)
+{
+	return (_Atomic(uint64_t) *)(void *)area + offset;
+}
+
 static inline void
 metrics_add(struct metrics_area *area, enum metric metric, uint64_t n)
 {
@@ -164,7 +171,7 @@ metrics_add(struct metrics_area *area, enum metric metric, uint64_t n)
 static inline enum metric
 metrics_class_of(int status, bool other)
 {
-	int class = MIN(MAX(status / 100, 2), 5) - 2;
+	int class = status < 300 ? 0 : MIN(status / 100, 5) - 2;
 
 	return (enum metric)((other ? METRIC_OTHER_2XX : METRIC_2XX) + class);
 }
@@ -195,37 +202,42 @@ metrics_begin(struct metrics_area *area)
 }
 
 static inline void
-metrics_will_change(struct metrics_area *area, const _Atomic(uint64_t) *counter, uint64_t n)
+metrics_will_change(struct metrics_area *area, uint32_t offset, uint64_t n)
 {
 	struct metrics_commit *commit = &area->commit;
+	uint32_t i = commit->n++ % METRICS_COMMITS_MAX; /* there are never so many: metrics_prepare looks */
 
-	ASSERT(commit->n < METRICS_COMMITS_MAX);
-	commit->counts[commit->n].offset = (uint32_t)(counter - area->counters);
-	commit->counts[commit->n++].value = metrics_load(counter) + n;
+	commit->counts[i].offset = offset;
+	commit->counts[i].value = metrics_load(metrics_at(area, offset)) + n;
 }
 
 static inline void
 metrics_will_add(struct metrics_area *area, enum metric metric, uint64_t n)
 {
-	metrics_will_change(area, &area->counters[metric], n);
+	metrics_will_change(area, metric, n);
+}
+
+/* Before there is something in it: who reads looks at no other. */
+static inline void
+metrics_use_octave(struct metrics_area *area, enum metrics_histogram histogram, unsigned bucket)
+{
+	atomic_fetch_or_explicit(&area->octaves[histogram], 1u << (bucket / METRICS_PER_OCTAVE), memory_order_relaxed);
 }
 
 static inline void
 metrics_will_observe(struct metrics_area *area, enum metrics_histogram histogram, int64_t duration_ns)
 {
 	unsigned bucket = metrics_bucket_of(duration_ns);
-	uint32_t octave = 1u << (bucket / METRICS_PER_OCTAVE);
-	uint32_t octaves = atomic_load_explicit(&area->octaves[histogram], memory_order_relaxed);
 
-	if (!(octaves & octave)) /* before there is something: who reads looks at no other */
-		atomic_store_explicit(&area->octaves[histogram], octaves | octave, memory_order_relaxed);
-	metrics_will_change(area, &area->buckets[histogram][bucket], 1);
+	if (metrics_load(&area->buckets[histogram][bucket]) == 0)
+		metrics_use_octave(area, histogram, bucket);
+	metrics_will_change(area, (uint32_t)METRICS_BUCKETS_OFFSET + histogram * METRICS_BUCKETS + bucket, 1);
 }
 
 static inline void
 metrics_will_class(struct metrics_area *area, int class) /* -1: METRIC_OTHER_CLASS */
 {
-	metrics_will_change(area, class < 0 ? &area->counters[METRIC_OTHER_CLASS] : &area->classes[class], 1);
+	metrics_will_change(area, class < 0 ? METRIC_OTHER_CLASS : METRIC_N + (uint32_t) class, 1);
 }
 
 void metrics_will_value(struct metrics_area *area, double value);
@@ -233,6 +245,7 @@ void metrics_will_value(struct metrics_area *area, double value);
 static inline void
 metrics_prepare(struct metrics_area *area, uint32_t connection)
 {
+	ASSERT(area->commit.n <= METRICS_COMMITS_MAX);
 	atomic_store_explicit(&area->commit.owner, connection, memory_order_release);
 }
 
@@ -248,10 +261,10 @@ static inline void
 metrics_commit(struct metrics_area *area)
 {
 	const struct metrics_commit *commit = &area->commit;
-	_Atomic(uint64_t) *all = area->counters;
 
-	for (uint32_t i = 0; i < commit->n; i++)
-		atomic_store_explicit(all + commit->counts[i].offset, commit->counts[i].value, memory_order_relaxed);
+	for (uint32_t i = 0, n = commit->n; i < n; i++)
+		atomic_store_explicit(
+		    metrics_at(area, commit->counts[i].offset), commit->counts[i].value, memory_order_relaxed);
 	if (commit->has_value)
 		atomic_store_explicit(&area->values_current, commit->current, memory_order_release);
 	metrics_cancel(area);

@@ -38,7 +38,6 @@ http_count_answer(struct metrics_area *area, const struct http_conn *conn, const
 	metrics_will_add(area, metrics_class_of(answer->status, !of_api), 1);
 	if (!of_api)
 		return;
-	will_add_meaning(area, answer->status);
 	metrics_will_add(area, METRIC_BYTES_IN, http_conn_request(conn)->request_length);
 	metrics_will_add(area, METRIC_BYTES_OUT, kept->answer_end - kept->sent);
 	if (times->queue_ns >= 0)
@@ -47,6 +46,8 @@ http_count_answer(struct metrics_area *area, const struct http_conn *conn, const
 		metrics_will_observe(area, METRICS_PREDICT, times->predict_ns);
 	if (times->total_ns >= 0)
 		metrics_will_observe(area, METRICS_TOTAL, times->total_ns);
+	if (answer->status != 200)
+		will_add_meaning(area, answer->status);
 }
 
 void

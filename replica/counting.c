@@ -23,7 +23,9 @@ track(struct server *server)
 	case TRACKED_NOTHING:
 		break;
 	case TRACKED_CLASS:
-		metrics_will_class(counting->metrics, metrics_find_class(counting->api, prediction->class));
+		if (prediction->class->number == TRACKED_NEW)
+			prediction->class->number = metrics_find_class(counting->api, prediction->class->name);
+		metrics_will_class(counting->metrics, prediction->class->number);
 		break;
 	case TRACKED_VALUE:
 		metrics_will_value(counting->metrics, prediction->value);
@@ -39,7 +41,7 @@ counting_on_answer(struct http_conn *conn, const struct http_answer *answer, voi
 {
 	struct server *server = arg;
 	struct counting *counting = &server->counting;
-	bool of_api = http_count_is_of_api(conn);
+	bool of_api = counting->prediction || http_count_is_of_api(conn);
 
 	if (of_api && !counting->prediction && conn->kept->arrival_ns != 0 &&
 	    http_parser_method(http_conn_request(conn)) == HTTP_POST)

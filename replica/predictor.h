@@ -71,6 +71,14 @@ enum tracked {
 	TRACKED_WRONG, /* it has no value that the tracker could use, as was logged */
 };
 
+/* A class that a tracker has seen. Who counts it writes its number down: the next prediction of it needs no search. */
+struct tracked_class {
+	char name[METRICS_CLASS_MAX + 1];
+	int number; /* of metrics_find_class, or TRACKED_NEW */
+};
+
+#define TRACKED_NEW (-2)
+
 /* What to answer. body is valid until the next call of predictor_predict, and until prediction_answer_done, which must follow. */
 struct prediction_answer {
 	int status;               /* 200, 400, 406, 415, 500 */
@@ -78,9 +86,9 @@ struct prediction_answer {
 	const char *body;
 	size_t body_length;
 	enum tracked tracked;
-	char class[METRICS_CLASS_MAX + 1]; /* of TRACKED_CLASS */
-	double value;                      /* of TRACKED_VALUE */
-	void *owner; /* a PyObject that body is part of, or NULL: body is static, or the predictor's */
+	struct tracked_class *class; /* of TRACKED_CLASS; the predictor's */
+	double value;                /* of TRACKED_VALUE */
+	void *owner;                 /* a PyObject that body is part of, or NULL: body is static, or the predictor's */
 };
 
 /* Convert the body, call predict(sample, metadata), convert the result. Always fills *ret_answer. */

@@ -28,8 +28,9 @@ tracker_init(struct tracker *tracker, const struct start_record *start)
 void
 tracker_done(struct tracker *tracker)
 {
-	Py_XDECREF(tracker->key);
-	tracker->key = NULL;
+	for (size_t i = 0; i < N_ELEMENTS(tracker->known); i++)
+		Py_CLEAR(tracker->known[i].value);
+	Py_CLEAR(tracker->key);
 }
 
 /* The value (new reference), or NULL: there is no such key. */
@@ -51,7 +52,7 @@ find_value(const struct tracker *tracker, PyObject *prediction)
 
 /* Copy a text, cut at a character. */
 static bool
-take_class(PyObject *text, char class[METRICS_CLASS_MAX + 1])
+name_class(PyObject *text, struct tracked_class *class)
 {
 	Py_ssize_t length = 0;
 	const char *bytes = PyUnicode_AsUTF8AndSize(text, &length);
@@ -64,28 +65,90 @@ take_class(PyObject *text, char class[METRICS_CLASS_MAX + 1])
 	if (n > METRICS_CLASS_MAX)
 		for (n = METRICS_CLASS_MAX; n > 0 && ((unsigned char)bytes[n] & 0xc0) == 0x80;)
 			n--;
-	memcpy(class, bytes, n);
-	class[n] = '\0';
+	memcpy(class->name, bytes, n);
+	class->name[n] = '\0';
+	class->number = TRACKED_NEW;
 	return true;
 }
 
+/* Small, and compared and destroyed without running anybody's code. */
 static bool
-look_for_class(PyObject *value, char class[METRICS_CLASS_MAX + 1])
+may_be_kept(PyObject *value)
 {
-	PyObject *number, *text;
-	bool found;
+	int overflow = 0;
+
+	if (PyUnicode_CheckExact(value))
+		return PyUnicode_GetLength(value) <= METRICS_CLASS_MAX;
+	if (PyLong_CheckExact(value))
+		PyLong_AsLongAndOverflow(value, &overflow);
+	return PyLong_CheckExact(value) && !overflow;
+}
+
+static bool
+is_known(const struct tracker_known *known, PyObject *value, Py_hash_t hash)
+{
+	if (known->value == value)
+		return true;
+	return known->value && known->hash == hash && Py_TYPE(known->value) == Py_TYPE(value) &&
+	    PyObject_RichCompareBool(known->value, value, Py_EQ) == 1;
+}
+
+/* In tracker->other. NULL: it has no name; an empty text, one without a UTF-8 form, an int of 5,000 digits. */
+static struct tracked_class *
+name_other(struct tracker *tracker, PyObject *value)
+{
+	PyObject *text = PyUnicode_Check(value) ? Py_NewRef(value) : PyObject_Str(value);
+	bool named = text && name_class(text, &tracker->other);
+
+	Py_XDECREF(text);
+	return named ? &tracker->other : NULL;
+}
+
+static struct tracked_class *
+remember(struct tracker *tracker, struct tracker_known *known, PyObject *value, Py_hash_t hash)
+{
+	const struct tracked_class *class = name_other(tracker, value);
+
+	if (!class)
+		return NULL;
+	Py_INCREF(value);
+	Py_XSETREF(known->value, value);
+	known->hash = hash;
+	known->class = *class;
+	return &known->class;
+}
+
+/* The class of a str or an int, or NULL. */
+static struct tracked_class *
+class_of(struct tracker *tracker, PyObject *value)
+{
+	struct tracker_known *known;
+	Py_hash_t hash;
+
+	if (!may_be_kept(value))
+		return name_other(tracker, value);
+	hash = PyObject_Hash(value);
+	known = &tracker->known[(size_t)hash % TRACKER_KNOWN];
+	return is_known(known, value, hash) ? &known->class : remember(tracker, known, value, hash);
+}
+
+static struct tracked_class *
+look_for_class(struct tracker *tracker, PyObject *value)
+{
+	struct tracked_class *class = NULL;
+	PyObject *number;
 
 	if (PyUnicode_Check(value))
-		return take_class(value, class);
+		return class_of(tracker, value);
 	if (PyBool_Check(value) || !PyIndex_Check(value))
-		return false;
+		return NULL;
 	number = PyNumber_Index(value);
-	text = number ? PyObject_Str(number) : NULL;
-	found = text && take_class(text, class);
-	PyErr_Clear();
-	Py_XDECREF(text);
+	if (number)
+		class = class_of(tracker, number);
+	if (!class)
+		PyErr_Clear();
 	Py_XDECREF(number);
-	return found;
+	return class;
 }
 
 static bool
@@ -133,7 +196,7 @@ tracker_look(struct tracker *tracker, PyObject *prediction, struct prediction_an
 {
 	PyObject *value = find_value(tracker, prediction);
 
-	if (value && tracker->type == TRACKER_CLASSIFICATION && look_for_class(value, answer->class))
+	if (value && tracker->type == TRACKER_CLASSIFICATION && (answer->class = look_for_class(tracker, value)))
 		answer->tracked = TRACKED_CLASS;
 	else if (value && tracker->type == TRACKER_REGRESSION && look_for_number(value, &answer->value))
 		answer->tracked = TRACKED_VALUE;
@@ -142,5 +205,4 @@ tracker_look(struct tracker *tracker, PyObject *prediction, struct prediction_an
 	if (answer->tracked == TRACKED_WRONG)
 		warn(tracker, value);
 	Py_XDECREF(value);
-	ASSERT(!PyErr_Occurred());
 }

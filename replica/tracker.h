@@ -12,9 +12,18 @@
 
 #include "replica/predictor.h"
 
+#define TRACKER_KNOWN 64
+
 struct tracker {
 	enum tracker_type type;
 	PyObject *key; /* a str, or NULL */
+	/* By the hash of the str or int that a class was found in; a later one takes the place. */
+	struct tracker_known {
+		PyObject *value; /* NULL: there is none */
+		Py_hash_t hash;
+		struct tracked_class class;
+	} known[TRACKER_KNOWN];
+	struct tracked_class other; /* the last class that was found in another kind of value */
 	int64_t warned_ms;
 	unsigned n_silent; /* warnings since that were not given */
 };

@@ -766,17 +766,15 @@ refuses_an_interpreter_that_is_not_there(void **state UNUSED)
 	assert_string_equal(err.text, "python: \"/nonexistent/bin/python\": No such file or directory");
 }
 
-/* What the tracker of a new predictor makes of a sample that it gives back. */
-static struct prediction_answer
-track(enum tracker_type type, const char *key, const char *expression)
+/* A new predictor with a tracker, whose predict returns this. */
+static struct predictor *
+load_tracked(enum tracker_type type, const char *key, const char *expression)
 {
 	static int number;
 	char *name = xasprintf("tracked_%d.py", number++);
 	char *code = xasprintf(
 	    "import datetime, decimal, fractions\ndef predict(sample, metadata):\n    return %s\n", expression);
 	struct start_record start = test_start_record();
-	const struct prediction_request request = {.body = "1", .body_length = 1, .content_type = "application/json"};
-	struct prediction_answer answer;
 	struct predictor *predictor;
 	struct error err;
 
@@ -785,14 +783,41 @@ track(enum tracker_type type, const char *key, const char *expression)
 	start.metadata_json = (char *)"{}";
 	start.tracker = type;
 	start.tracker_key = (char *)key;
-	quiet();
 	assert_int_equal(predictor_load(&start, &predictor, &err), 0);
-	predictor_predict(predictor, &request, &answer);
-	loud();
-	prediction_answer_done(&answer);
-	predictor_free(predictor);
 	free(name);
 	free(code);
+	return predictor;
+}
+
+static struct prediction_answer
+predict_tracked(struct predictor *predictor, const char *sample)
+{
+	const struct prediction_request request = {
+	    .body = sample, .body_length = strlen(sample), .content_type = "application/json"};
+	struct prediction_answer answer;
+
+	predictor_predict(predictor, &request, &answer);
+	prediction_answer_done(&answer);
+	return answer;
+}
+
+/* What the tracker makes of the one prediction of a predictor. */
+static struct prediction_answer
+track(enum tracker_type type, const char *key, const char *expression)
+{
+	static struct tracked_class class;
+	struct predictor *predictor;
+	struct prediction_answer answer;
+
+	quiet();
+	predictor = load_tracked(type, key, expression);
+	answer = predict_tracked(predictor, "1");
+	loud();
+	if (answer.tracked == TRACKED_CLASS) {
+		class = *answer.class;
+		answer.class = &class;
+	}
+	predictor_free(predictor);
 	return answer;
 }
 
@@ -802,7 +827,8 @@ assert_class(const char *key, const char *expression, const char *class)
 	struct prediction_answer answer = track(TRACKER_CLASSIFICATION, key, expression);
 
 	assert_int_equal(answer.tracked, TRACKED_CLASS);
-	assert_string_equal(answer.class, class);
+	assert_string_equal(answer.class->name, class);
+	assert_int_equal(answer.class->number, TRACKED_NEW);
 }
 
 static void
@@ -833,8 +859,61 @@ a_long_class_is_cut_at_a_character(void **state UNUSED)
 	struct prediction_answer answer = track(TRACKER_CLASSIFICATION, NULL, "'x' + '\u20ac' * 100");
 
 	assert_int_equal(answer.tracked, TRACKED_CLASS);
-	assert_int_equal(strlen(answer.class), 61);
-	assert_memory_equal(answer.class + 58, "\xe2\x82\xac", 3);
+	assert_int_equal(strlen(answer.class->name), 61);
+	assert_memory_equal(answer.class->name + 58, "\xe2\x82\xac", 3);
+}
+
+/* Each class twice: there are more than a tracker remembers, so some have lost their place meanwhile. */
+static void
+a_tracker_knows_its_classes_again(void **state UNUSED)
+{
+	static const struct {
+		const char *quote, *name;
+	} kinds[] = {{"\"", ""}, {"", ""}, {"\"", "class "}};
+	struct predictor *predictor = load_tracked(TRACKER_CLASSIFICATION, NULL, "sample");
+
+	for (size_t kind = 0; kind < N_ELEMENTS(kinds); kind++) {
+		int n_known = 0;
+
+		for (int i = 0; i < 200; i++) {
+			char *name = xasprintf("%s%d", kinds[kind].name, i % 100);
+			char *sample = xasprintf("%s%s%s", kinds[kind].quote, name, kinds[kind].quote);
+			struct prediction_answer answer = predict_tracked(predictor, sample);
+
+			assert_int_equal(answer.tracked, TRACKED_CLASS);
+			assert_string_equal(answer.class->name, name);
+			if (i >= 100 && answer.class->number != TRACKED_NEW) {
+				assert_int_equal(answer.class->number, (int)kind * 100 + i % 100);
+				n_known++;
+			}
+			answer.class->number = (int)kind * 100 + i % 100;
+			assert_ptr_equal(predict_tracked(predictor, sample).class, answer.class);
+			assert_int_equal(answer.class->number, (int)kind * 100 + i % 100);
+			free(sample);
+			free(name);
+		}
+		assert_in_range(n_known, 1, 64);
+	}
+	predictor_free(predictor);
+}
+
+/* What it cannot remember it names each time: texts that are long, ints that are large, what is no str or int itself. */
+static void
+a_tracker_does_not_keep_what_is_large_or_has_code(void **state UNUSED)
+{
+	static const char *const expressions[] = {"'x' * 100", "10**30", "type('Text', (str,), {})('x')",
+	    "type('Text', (str,), {'__str__': lambda self: 'y'})('x')"};
+
+	for (size_t i = 0; i < N_ELEMENTS(expressions); i++) {
+		struct predictor *predictor = load_tracked(TRACKER_CLASSIFICATION, NULL, expressions[i]);
+		struct tracked_class *class = predict_tracked(predictor, "1").class;
+
+		assert_non_null(class);
+		assert_true(class->name[0] == 'x' || class->name[0] == '1');
+		class->number = 7;
+		assert_int_equal(predict_tracked(predictor, "1").class->number, TRACKED_NEW);
+		predictor_free(predictor);
+	}
 }
 
 static void
@@ -867,6 +946,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_tracker_takes_what_cortex_took),
+	    cmocka_unit_test(a_tracker_knows_its_classes_again),
+	    cmocka_unit_test(a_tracker_does_not_keep_what_is_large_or_has_code),
 	    cmocka_unit_test(a_long_class_is_cut_at_a_character),
 	    cmocka_unit_test(what_a_tracker_cannot_use_is_said_and_answered_all_the_same),
 	    cmocka_unit_test(refuses_an_interpreter_that_is_not_there),
