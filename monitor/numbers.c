@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
+#include "monitor/recent.h"
 
 const double numbers_quantiles[NUMBERS_QUANTILES] = {0.5, 0.9, 0.99, 0.999};
 const char *const numbers_quantile_names[NUMBERS_QUANTILES] = {"0.5", "0.9", "0.99", "0.999"};
@@ -39,7 +40,7 @@ add_class(struct numbers *numbers, char *name, uint64_t n)
 }
 
 void
-numbers_take(struct numbers *numbers, const struct metrics_sum *sum)
+numbers_take(struct numbers *numbers, const struct metrics_sum *sum, struct recent *recent, int64_t now_ms)
 {
 	memset(numbers, 0, sizeof(*numbers));
 	numbers->known = true;
@@ -56,6 +57,8 @@ numbers_take(struct numbers *numbers, const struct metrics_sum *sum)
 									 buckets, numbers_quantiles[q]) /
 			    1e9;
 	}
+	numbers->recent = recent ? recent : xcalloc(1, sizeof(*recent));
+	recent_take(numbers->recent, sum->buckets[METRICS_TOTAL], now_ms);
 	numbers->values = sum->values;
 	numbers->classes = xcalloc(MAX(sum->n_classes, 1), sizeof(*numbers->classes));
 	for (size_t i = 0; i < sum->n_classes; i++)
@@ -68,5 +71,6 @@ numbers_done(struct numbers *numbers)
 	for (size_t i = 0; i < numbers->n_classes; i++)
 		free(numbers->classes[i].name);
 	free(numbers->classes);
+	free(numbers->recent);
 	memset(numbers, 0, sizeof(*numbers));
 }

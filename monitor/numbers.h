@@ -16,6 +16,8 @@
 extern const double numbers_quantiles[NUMBERS_QUANTILES]; /* 0.5, 0.9, 0.99, 0.999 */
 extern const char *const numbers_quantile_names[NUMBERS_QUANTILES];
 
+struct recent;
+
 struct numbers {
 	bool known; /* else they could not be read, and all is zero */
 	uint64_t counters[METRIC_N];
@@ -25,6 +27,7 @@ struct numbers {
 		double sum_seconds;
 		double quantile_seconds[NUMBERS_QUANTILES]; /* 0 when there are none */
 	} histograms[METRICS_N_HISTOGRAMS];
+	struct recent *recent; /* of METRICS_TOTAL; NULL until it could be read for the first time */
 	struct metrics_values values;
 	size_t n_classes;
 	struct {
@@ -40,7 +43,8 @@ numbers_bound_ns(size_t number)
 	return METRICS_UNIT_NS << (NUMBERS_FIRST + number);
 }
 
-void numbers_take(struct numbers *numbers, const struct metrics_sum *sum);
+/* recent: as of the last time, taken; or NULL. */
+void numbers_take(struct numbers *numbers, const struct metrics_sum *sum, struct recent *recent, int64_t now_ms);
 void numbers_done(struct numbers *numbers); /* all zero is fine */
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/scoreboard.h"
+#include "monitor/recent.h"
 
 int
 view_init(struct view *view, int fd)
@@ -47,15 +48,30 @@ integer(uint64_t n)
 }
 
 static json_t *
-latency_of(const struct numbers *numbers, enum metrics_histogram histogram)
+times_of(uint64_t count, double sum_seconds, const double quantile_seconds[NUMBERS_QUANTILES])
 {
-	uint64_t count = numbers->histograms[histogram].count;
-	const double *quantiles = numbers->histograms[histogram].quantile_seconds;
-	double sum = numbers->histograms[histogram].sum_seconds;
-
 	return json_pack("{so sf sf sf sf sf}", "count", integer(count), "mean",
-	    count > 0 ? sum * 1000 / (double)count : 0.0, "p50", quantiles[0] * 1000, "p90", quantiles[1] * 1000, "p99",
-	    quantiles[2] * 1000, "p999", quantiles[3] * 1000);
+	    count > 0 ? sum_seconds * 1000 / (double)count : 0.0, "p50", quantile_seconds[0] * 1000, "p90",
+	    quantile_seconds[1] * 1000, "p99", quantile_seconds[2] * 1000, "p999", quantile_seconds[3] * 1000);
+}
+
+static json_t *
+histogram_of(const struct numbers *numbers, enum metrics_histogram histogram)
+{
+	return times_of(numbers->histograms[histogram].count, numbers->histograms[histogram].sum_seconds,
+	    numbers->histograms[histogram].quantile_seconds);
+}
+
+static json_t *
+recent_of(const struct recent *recent)
+{
+	json_t *times;
+
+	if (!recent || recent->seconds <= 0)
+		return json_null();
+	times = times_of(recent->count, recent->sum_seconds, recent->quantile_seconds);
+	json_object_set_new(times, "seconds", json_real(recent->seconds));
+	return times;
 }
 
 static json_t *
@@ -148,8 +164,9 @@ metrics_of(const json_t *api, const struct numbers *numbers, uint64_t in_flight,
 	json_object_set_new(object, "in_flight", integer(in_flight));
 	json_object_set_new(object, "queued", integer(queued));
 	json_object_set_new(object, "latency_ms",
-	    json_pack("{so so so}", "queue", latency_of(numbers, METRICS_QUEUE), "prediction",
-		latency_of(numbers, METRICS_PREDICT), "total", latency_of(numbers, METRICS_TOTAL)));
+	    json_pack("{so so so so}", "queue", histogram_of(numbers, METRICS_QUEUE), "prediction",
+		histogram_of(numbers, METRICS_PREDICT), "total", histogram_of(numbers, METRICS_TOTAL), "recent",
+		recent_of(numbers->recent)));
 	json_object_set_new(object, "tracker", tracker_of(api, numbers));
 	return object;
 }
@@ -162,9 +179,9 @@ has_same(const json_t *a, const json_t *b, const char *key)
 	return json_equal(json_object_get(a, key), json_object_get(b, key));
 }
 
-/* What is known of the api from the last time. A counter that is zero for once would have begun anew, to whoever looks. */
+/* What is known of the api from the last time, taken out of the view. */
 static struct numbers
-keep_numbers(struct view *view, const json_t *api)
+take_numbers(struct view *view, const json_t *api)
 {
 	struct numbers numbers = {.known = false};
 	json_t *apis = json_object_get(view->status, "apis"), *old;
@@ -182,6 +199,22 @@ keep_numbers(struct view *view, const json_t *api)
 	return numbers;
 }
 
+/* If they cannot be read now, what was known stays: a counter that is zero for once would have begun anew, to whoever looks. */
+static struct numbers
+read_api(struct view *view, const json_t *api, uint32_t number, int64_t now_ms)
+{
+	static struct metrics_sum sum;
+	struct numbers old = take_numbers(view, api), numbers;
+
+	if (metrics_read(view->reader, number, &sum) < 0) {
+		log_debug("what api %u has counted cannot be read now", number);
+		return old;
+	}
+	numbers_take(&numbers, &sum, take_ptr(&old.recent), now_ms);
+	numbers_done(&old);
+	return numbers;
+}
+
 /* They may be on their way from one place to another, and whoever moves them held up. */
 static void
 read_other(struct view *view)
@@ -195,10 +228,9 @@ read_other(struct view *view)
 }
 
 static void
-read_numbers(struct view *view, json_t *status)
+read_numbers(struct view *view, json_t *status, int64_t now_ms)
 {
 	const struct scoreboard *scoreboard = metrics_reader_scoreboard(view->reader);
-	static struct metrics_sum sum;
 	json_t *api, *apis = json_object_get(status, "apis");
 	size_t i, n_apis = json_array_size(apis);
 	struct numbers *all = xcalloc(MAX(n_apis, 1), sizeof(*all));
@@ -210,12 +242,7 @@ read_numbers(struct view *view, json_t *status)
 
 		if (number < 0 || number >= SCOREBOARD_APIS_MAX)
 			continue;
-		if (metrics_read(view->reader, (uint32_t)number, &sum) == 0) {
-			numbers_take(&all[i], &sum);
-		} else {
-			log_debug("what api %d has counted cannot be read now", (int)number);
-			all[i] = keep_numbers(view, api);
-		}
+		all[i] = read_api(view, api, (uint32_t)number, now_ms);
 		count_requests(scoreboard, (uint32_t)number, &in_flight, &queued);
 		json_object_set_new(api, "metrics", metrics_of(api, &all[i], in_flight, queued));
 	}
@@ -244,7 +271,7 @@ view_take(struct view *view, int fd, json_t *log, int64_t now_ms)
 		json_decref(status);
 		return r < 0 ? r : -EBADMSG;
 	}
-	read_numbers(view, status);
+	read_numbers(view, status, now_ms);
 	text = json_dumps(status, JSON_COMPACT);
 	if (!text) {
 		json_decref(status);

@@ -4,6 +4,7 @@
 import { BarChart, LineChart } from "./charts.js";
 import { byId, fillList, setClass, setText, show, Table } from "./dom.js";
 import * as format from "./format.js";
+import { timesNow } from "./history.js";
 import { replicasText, statusClass } from "./overview.js";
 
 /* Restart causes as words; others are shown as they are called. */
@@ -35,7 +36,7 @@ const CHARTS = [
 	},
 	{
 		title: "Latency",
-		note: "mean now; quantiles of all time",
+		note: "of the last 5 to 10 s",
 		format: format.milliseconds,
 		series: [
 			{ name: "mean", label: "mean", color: "line-1" },
@@ -132,7 +133,7 @@ export class Details {
 		this.replicas = table("replicas", "Replicas", slotColumns(() => this.now), (slot) => `${slot.generation}/${slot.replica}`, "There is no replica.");
 		this.deaths = table("deaths", "Last deaths, newest first", DEATH_COLUMNS, (death) => `${format.clock(death.at)} ${death.replica}`, "No replica has died.");
 		this.decisions = table("decisions", "Decisions of the scaler, newest first", DECISION_COLUMNS, (decision) => `${format.clock(decision.at)} ${decision.to}`, "The number has not changed.");
-		this.latencies = table("latencies", "Times of requests", LATENCY_COLUMNS, (row) => row.name, "");
+		this.latencies = table("latencies", "Times of requests, since the start", LATENCY_COLUMNS, (row) => row.name, "");
 		this.classes = table(
 			"tracker-table",
 			"Predictions by class, most frequent first",
@@ -183,8 +184,7 @@ export class Details {
 
 	drawTiles(api, rates) {
 		const metrics = api.metrics ?? {};
-		const total = metrics.latency_ms?.total;
-		const quantile = (name) => (total?.count > 0 ? format.milliseconds(total[name]) : format.UNKNOWN);
+		const quantile = (name) => format.milliseconds(timesNow(api)[name]);
 
 		fillList(byId("tiles"), [
 			["Requests/s", format.rate(rates?.all)],

@@ -12,13 +12,10 @@ const SERIES = ["success", "client", "server"];
 /* The counters of an api that become rates. */
 function countersOf(api) {
 	const requests = api.metrics?.requests ?? {};
-	const total = api.metrics?.latency_ms?.total ?? {};
 	return {
 		success: (requests["2xx"] ?? 0) + (requests["3xx"] ?? 0),
 		client: requests["4xx"] ?? 0,
 		server: requests["5xx"] ?? 0,
-		timed: total.count ?? 0,
-		timedMs: (total.count ?? 0) * (total.mean ?? 0),
 	};
 }
 
@@ -35,15 +32,14 @@ function ratesBetween(earlier, later) {
 	return rates;
 }
 
-/* Mean time of the requests that were answered between two samples. */
-function meanBetween(earlier, later) {
-	const requests = later.counters.timed - earlier.counters.timed;
-	return requests > 0 ? Math.max(0, later.counters.timedMs - earlier.counters.timedMs) / requests : null;
+/* Times of the last 5 to 10 seconds, in milliseconds: {mean, p50, p90, p99}, empty when there were no requests. */
+export function timesNow(api) {
+	const recent = api.metrics?.latency_ms?.recent;
+	return recent?.count > 0 ? recent : {};
 }
 
 function sampleOf(status, api, previous) {
-	const total = api.metrics?.latency_ms?.total;
-	const measured = total?.count > 0 ? total : {};
+	const times = timesNow(api);
 	const sample = {
 		at: Date.parse(status.now),
 		uptime: status.uptime_seconds,
@@ -51,10 +47,10 @@ function sampleOf(status, api, previous) {
 		success: null,
 		client: null,
 		server: null,
-		mean: null,
-		p50: measured.p50 ?? null,
-		p90: measured.p90 ?? null,
-		p99: measured.p99 ?? null,
+		mean: times.mean ?? null,
+		p50: times.p50 ?? null,
+		p90: times.p90 ?? null,
+		p99: times.p99 ?? null,
 		cpu: api.cpu?.percent ?? null,
 		target: api.compute?.target_cpu_utilization ?? null,
 		ready: api.replicas?.available ?? null,
@@ -64,10 +60,8 @@ function sampleOf(status, api, previous) {
 		memory: api.memory_bytes ?? null,
 	};
 	const rates = previous && ratesBetween(previous, sample);
-	if (rates) {
+	if (rates)
 		Object.assign(sample, rates);
-		sample.mean = meanBetween(previous, sample);
-	}
 	return sample;
 }
 

@@ -3,6 +3,7 @@
  */
 import { byId, make, setClass, setText, Table } from "./dom.js";
 import * as format from "./format.js";
+import { timesNow } from "./history.js";
 
 const STATUS_ORDER = ["error", "error (out of memory)", "compute unavailable", "stopped", "stopping", "creating", "pending", "updating", "live"];
 
@@ -37,8 +38,7 @@ export function replicasText(api) {
 }
 
 function quantile(row, name) {
-	const total = row.api.metrics?.latency_ms?.total;
-	return total?.count > 0 ? total[name] : null;
+	return timesNow(row.api)[name] ?? null;
 }
 
 function fillName(cell, row) {

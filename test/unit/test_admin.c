@@ -16,6 +16,7 @@
 #include "http/field.h"
 #include "http/target.h"
 #include "monitor/prometheus.h"
+#include "monitor/recent.h"
 
 static int
 query(const char *target, const char *name, char room[16])
@@ -140,6 +141,38 @@ test_metrics_as_text(void **state)
 	view_done(&view);
 }
 
+/* A replica answers one request in 1 ms, then one in 100 ms every second; somebody looks each second. */
+static void
+test_recent_quantiles(void **state)
+{
+	struct recent *recent = xcalloc(1, sizeof(*recent));
+	uint64_t buckets[METRICS_BUCKETS] = {0};
+	int64_t now_ms = 1000000;
+
+	(void)state;
+	buckets[metrics_bucket_of(1000000)] = 1000;
+	recent_take(recent, buckets, now_ms);
+	assert_true(recent->seconds == 0 && recent->count == 0);
+	for (int i = 1; i <= 60; i++) {
+		buckets[metrics_bucket_of(i <= 30 ? 1000000 : 100000000)]++;
+		recent_take(recent, buckets, now_ms += 1000);
+		assert_int_equal(recent->count, (int)recent->seconds);
+		assert_in_range(recent->count, i < 5 ? i : 5, i < 9 ? i : 9);
+	}
+	assert_true(recent->quantile_seconds[0] > 0.099 && recent->quantile_seconds[0] < 0.101);
+	assert_true(recent->sum_seconds > 0.099 * (double)recent->count);
+	for (int i = 0; i < 15; i++)
+		recent_take(recent, buckets, now_ms += 1000);
+	assert_true(recent->count == 0 && recent->seconds > 0 && recent->quantile_seconds[0] == 0);
+	buckets[0] = 1;
+	recent_take(recent, buckets, now_ms += 60000); /* nobody has looked for a minute: when was it? */
+	assert_true(recent->seconds == 0 && recent->count == 0);
+	memset(buckets, 0, sizeof(buckets));
+	recent_take(recent, buckets, now_ms += 1000); /* the api begins anew */
+	assert_int_equal(recent->count, 0);
+	free(recent);
+}
+
 static void
 take(struct view *view)
 {
@@ -200,6 +233,7 @@ main(void)
 	    cmocka_unit_test(test_query_parameters),
 	    cmocka_unit_test(test_header_fields),
 	    cmocka_unit_test(test_metrics_as_text),
+	    cmocka_unit_test(test_recent_quantiles),
 	    cmocka_unit_test(test_counters_that_cannot_be_read),
 	};
 
