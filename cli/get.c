@@ -1,6 +1,7 @@
 /*
  * get - cortex get: the apis as a table, one of them in detail, again and again, or as JSON.
  */
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 
 #define WATCH_MS 2000
 
-static int
+static void
 print_json(const json_t *value)
 {
 	char *text = json_dumps(value, JSON_INDENT(2));
@@ -29,39 +30,36 @@ print_json(const json_t *value)
 	}
 	puts(text);
 	free(text);
-	return EXIT_SUCCESS;
 }
 
-static int
+static void
 print_names(const json_t *status)
 {
 	const json_t *api;
 	size_t i;
 
 	json_array_foreach(json_object_get(status, "apis"), i, api) puts(view_text(api, "name"));
-	return EXIT_SUCCESS;
 }
 
-/* One look. */
+/* One look. 0, or a negative errno and nothing was printed. */
 static int
-show(const struct cli *cli, const struct daemon *daemon)
+show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 {
 	const char *name = cli->n_args > 0 ? cli->args[0] : NULL;
 	const json_t *api = NULL;
-	struct error err;
 	json_t *status;
-	int result = EXIT_SUCCESS;
+	int r = daemon_status(daemon, &status, err);
 
-	if (daemon_status(daemon, &status, &err) < 0)
-		return cli_fail("%s", err.text);
+	if (r < 0)
+		return r;
 	if (name)
 		api = view_find_newest(status, name);
 	if (name && !api) {
-		result = cli_fail("there is no api \"%s\"; cortex get lists those that there are", name);
+		r = error_set(err, -ENOENT, "there is no api \"%s\"; cortex get lists those that there are", name);
 	} else if (cli->output && !strcmp(cli->output, "json")) {
-		result = print_json(api ? api : status);
+		print_json(api ? api : status);
 	} else if (cli->output) {
-		result = print_names(status);
+		print_names(status);
 	} else if (api) {
 		view_api(status, api, cli->verbose);
 	} else {
@@ -79,7 +77,7 @@ show(const struct cli *cli, const struct daemon *daemon)
 		}
 	}
 	json_decref(status);
-	return result;
+	return r;
 }
 
 /* ---- watching ---- */
@@ -95,24 +93,24 @@ on_signal(int number)
 		interrupted = 1;
 }
 
-/* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. */
+/* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. Returns what show does. */
 static int
-repaint(const struct cli *cli, const struct daemon *daemon, bool first)
+repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct error *err)
 {
 	char *text = NULL, *line, *rest;
 	size_t length = 0;
 	FILE *memory = open_memstream(&text, &length), *screen = stdout;
-	int result, room = text_height() - 1;
+	int r, room = text_height() - 1;
 
 	if (!memory)
-		return cli_fail("no memory");
+		return error_set(err, -ENOMEM, "no memory");
 	stdout = memory;
-	result = show(cli, daemon);
+	r = show(cli, daemon, err);
 	stdout = screen;
 	fclose(memory);
-	if (result != EXIT_SUCCESS) { /* what has been said stands below what was there */
+	if (r < 0) {
 		free(text);
-		return result;
+		return r;
 	}
 	if (text_is_terminal())
 		fputs(first ? "\033[H\033[2J" : "\033[H", stdout);
@@ -125,7 +123,7 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first)
 		fputs("\033[J", stdout);
 	fflush(stdout);
 	free(text);
-	return result;
+	return 0;
 }
 
 /* Wait for the next look. False: that was enough. */
@@ -141,13 +139,15 @@ wait_for_next(void)
 	return !interrupted;
 }
 
+/* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. */
 static int
 watch(const struct cli *cli, const struct daemon *daemon)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 	struct termios before, raw;
-	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
-	int result, n = 0;
+	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0, seen = false, told = false;
+	int result = EXIT_SUCCESS;
+	struct error err;
 
 	sigaction(SIGWINCH, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
@@ -157,9 +157,16 @@ watch(const struct cli *cli, const struct daemon *daemon)
 		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 	}
-	do
-		result = repaint(cli, daemon, n++ == 0);
-	while (result == EXIT_SUCCESS && wait_for_next() && !interrupted);
+	do {
+		if (repaint(cli, daemon, !seen, &err) == 0) {
+			seen = true;
+			told = false;
+			result = EXIT_SUCCESS;
+		} else if (!told) {
+			told = true;
+			result = cli_fail("%s", err.text);
+		}
+	} while (seen && (!told || text_is_terminal()) && wait_for_next() && !interrupted);
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	return result;
@@ -178,8 +185,10 @@ run_get(struct cli *cli)
 	}
 	if (daemon_find(cli, &daemon, &err) < 0)
 		result = cli_fail("%s", err.text);
+	else if (cli->watch)
+		result = watch(cli, &daemon);
 	else
-		result = cli->watch ? watch(cli, &daemon) : show(cli, &daemon);
+		result = show(cli, &daemon, &err) < 0 ? cli_fail("%s", err.text) : EXIT_SUCCESS;
 	daemon_done(&daemon);
 	return result;
 }

@@ -245,18 +245,28 @@ def test_watch_shows_no_more_than_fits(shop):
         assert terminal.wait() == 0
 
 
-def test_watch_ends_with_ctrl_c_and_with_cortexd(shop):
+def test_watch_ends_with_ctrl_c(shop):
     with shop.cortex.terminal("get", "--watch") as terminal:
         terminal.wait_for("class .*live")
         terminal.send("\x03")
         assert terminal.wait() == 0
         assert terminal.modes() == (True, True)
+
+
+def test_watch_outlives_cortexd_on_a_terminal(shop):
     with shop.cortex.terminal("get", "--watch") as terminal:
+        piped = subprocess.Popen([CORTEX, "get", "--watch"], cwd=shop.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert "available" in piped.stdout.readline()
         terminal.wait_for("class .*live")
         shop.stop()
         terminal.wait_for("no cortexd serves ")
-        assert terminal.wait() == 1
-        assert terminal.modes() == (True, True)
+        assert "no cortexd serves" in piped.communicate(timeout=PATIENCE)[0] and piped.returncode == 1
+        size = len(terminal.output)
+        shop.launch()
+        terminal.wait_for("class .*live", since=size)
+        assert "no cortexd serves" not in terminal.screen
+        terminal.send("q")
+        assert terminal.wait() == 0
 
 
 def test_a_reader_that_leaves_ends_it_quietly(shop):
