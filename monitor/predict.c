@@ -18,7 +18,7 @@
 #include "common/log.h"
 #include "monitor/monitor.h"
 
-#define TYPE_MAX 256
+#define VALUE_MAX 256
 
 struct prediction {
 	TAILQ_ENTRY(prediction) in_list;
@@ -54,24 +54,33 @@ predict_forget(struct monitor *monitor, struct http_conn *conn)
 
 /* ---- the answer ---- */
 
-/* The value of Content-Type in a head that ends with an empty line. */
+/* The value of the first field of that name ("content-type:") in a head that ends with an empty line; "": none. */
 static void
-find_type(const char *head, const char *head_end, char type[TYPE_MAX])
+find_field(const char *head, const char *head_end, const char *name, char value[VALUE_MAX])
 {
-	static const char name[] = "content-type:";
 	const char *line = head;
 
-	*type = '\0';
+	*value = '\0';
 	while (line < head_end && (line = memchr(line, '\n', (size_t)(head_end - line)))) {
 		size_t length = strcspn(++line, "\r\n");
 
-		if (strncasecmp(line, name, strlen(name)) != 0 || length >= TYPE_MAX)
+		if (strncasecmp(line, name, strlen(name)) != 0 || length >= VALUE_MAX)
 			continue;
 		line += strlen(name);
 		line += strspn(line, " \t");
-		snprintf(type, TYPE_MAX, "%.*s", (int)strcspn(line, "\r\n"), line);
+		snprintf(value, VALUE_MAX, "%.*s", (int)strcspn(line, "\r\n"), line);
 		return;
 	}
+}
+
+/* Is the body as long as the head says? All answers of cortexd say it, but those without a body. */
+static bool
+is_whole(const char *head, const char *head_end, size_t body_length)
+{
+	char length[VALUE_MAX];
+
+	find_field(head, head_end, "content-length:", length);
+	return strtoull(length, NULL, 10) == body_length;
 }
 
 /* All of it is here: pass it on, without interim answers. */
@@ -81,9 +90,8 @@ pass_on(struct prediction *prediction)
 	struct evbuffer *input = bufferevent_get_input(prediction->pipe);
 	struct evbuffer *kept;
 	struct http_conn *conn;
-	char type[TYPE_MAX];
-	const char *head, *body;
-	size_t length;
+	char type[VALUE_MAX];
+	const char *head, *body, *all_end;
 	int status = 0;
 
 	kept = evbuffer_new();
@@ -93,8 +101,8 @@ pass_on(struct prediction *prediction)
 		answer_error(end(prediction), 503, "out of memory");
 		return;
 	}
-	length = evbuffer_get_length(kept) - 1;
 	head = (const char *)evbuffer_pullup(kept, -1);
+	all_end = head ? head + evbuffer_get_length(kept) - 1 : NULL;
 	body = head ? strstr(head, "\r\n\r\n") : NULL;
 	while (body && sscanf(head, "HTTP/1.%*1d %3d ", &status) == 1 && status < 200) {
 		head = body + 4;
@@ -103,14 +111,15 @@ pass_on(struct prediction *prediction)
 	conn = end(prediction);
 	if (!body || status < 200) {
 		answer_error(conn, 502, "the api did not answer");
+	} else if (!is_whole(head, body + 2, (size_t)(all_end - body) - 4)) {
+		answer_error(conn, 502, "the answer of the api was cut short");
 	} else {
-		find_type(head, body + 2, type);
-		body += 4;
+		find_field(head, body + 2, "content-type:", type);
 		http_conn_answer(conn,
 		    &(struct http_answer){.status = status,
 			.content_type = *type ? type : NULL,
-			.body = body,
-			.body_length = length - (size_t)(body - (const char *)evbuffer_pullup(kept, -1))});
+			.body = body + 4,
+			.body_length = (size_t)(all_end - body) - 4});
 	}
 	evbuffer_free(kept);
 }

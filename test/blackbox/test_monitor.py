@@ -199,6 +199,26 @@ def test_a_prediction_by_way_of_the_monitor(start):
     assert admin.request("POST", "/predict?api=a", b'"die"', json_type).status == 500
 
 
+def test_an_answer_that_was_cut_is_not_passed_on_as_one(start):
+    """The predictor answers for cortexd, and hangs up in the middle."""
+    cortexd = start("""\
+        import os, socket
+
+        def predict(sample, metadata):
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                try:
+                    client = socket.socket(fileno=os.dup(fd))
+                    client.getpeername()
+                except OSError:
+                    continue
+                if client.family == socket.AF_INET:
+                    client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nhalf of")
+                    client.shutdown(socket.SHUT_RDWR)
+    """)
+    answer = Admin(cortexd).request("POST", "/predict?api=a", b"1", [("Content-Type", "application/json")])
+    assert answer.status == 502 and "cut short" in answer.text
+
+
 # --- deeds ------------------------------------------------------------------------------------------------------------
 def test_an_api_is_deleted_until_the_next_reload(start):
     cortexd = start(PREDICTOR)
