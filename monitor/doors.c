@@ -5,8 +5,11 @@
  * room, the connection that has asked for nothing for the longest time makes room; if all are at work, a new one is closed.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/fd.h"
@@ -47,6 +50,24 @@ make_room(struct door *door)
 	return false;
 }
 
+/* Who follows something may have nothing to read for days: a machine that is gone shall not keep its place for so long. */
+static void
+watch_peer(int fd)
+{
+	static const struct {
+		int level, option, value;
+	} all[] = {
+	    {SOL_SOCKET, SO_KEEPALIVE, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE, 30}, /* seconds */
+	    {IPPROTO_TCP, TCP_KEEPINTVL, 10},
+	    {IPPROTO_TCP, TCP_KEEPCNT, 3},
+	};
+
+	for (size_t i = 0; i < N_ELEMENTS(all); i++)
+		if (setsockopt(fd, all[i].level, all[i].option, &all[i].value, sizeof(all[i].value)) < 0)
+			log_debug("setsockopt: %s", strerror(errno));
+}
+
 static bool
 on_accept(int fd, void *arg)
 {
@@ -57,6 +78,8 @@ on_accept(int fd, void *arg)
 		return false;
 	}
 	http_conns_reap(&door->conns);
+	if (door->is_tcp)
+		watch_peer(fd);
 	return http_conns_add(&door->conns, fd) > 0;
 }
 

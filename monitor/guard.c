@@ -2,9 +2,9 @@
  * guard - who may ask. See monitor.h.
  *
  * The unix socket is guarded by its file mode. Over TCP every request needs the token, but for the page itself and /healthz, which tell
- * nothing. Browsers need more, because they send requests for pages of other sites: the Host of a request over TCP must be an
- * address or localhost, since a name of another site may be made to mean us (DNS rebinding); a POST must come from a page of ours or from
- * no page, and must be one that a plain form cannot make.
+ * nothing. Browsers need more, because they send requests for pages of other sites, and may reach the unix socket as well, by a tunnel:
+ * the Host must be an address or localhost, since a name of another site may be made to mean us (DNS rebinding); a POST must come from
+ * a page of ours or from no page, and must be one that a plain form cannot make.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -135,10 +135,9 @@ guard_trusts(struct http_conn *conn)
 bool
 guard_admits(struct http_conn *conn)
 {
-	bool is_tcp = door_of(conn)->is_tcp;
 	enum llhttp_method method = http_parser_method(http_conn_request(conn));
 
-	if (is_tcp && !host_is_ours(conn)) {
+	if (!host_is_ours(conn)) {
 		answer_text(conn, 403, "the Host of a request must be an address or localhost\n", NULL);
 		return false;
 	}

@@ -381,6 +381,7 @@ logs_status(const struct monitor *monitor)
 
 struct query {
 	char api[LINES_NAME_MAX + 1];
+	bool possible; /* an api may have that name */
 	bool follow;
 	uint64_t n_lines; /* 0: all */
 	int64_t since_ms; /* of the epoch; INT64_MIN: all */
@@ -463,8 +464,10 @@ parse_query(struct http_conn *conn, struct query *query)
 	int r;
 
 	*query = (struct query){.since_ms = INT64_MIN};
-	if (parameter(conn, "api", query->api, sizeof(query->api)) != 1 || !*query->api || !lines_is_name(query->api))
+	r = parameter(conn, "api", query->api, sizeof(query->api));
+	if (r == 0 || (r == 1 && !*query->api))
 		return "api: the name of an api is needed\n";
+	query->possible = r == 1 && lines_is_name(query->api);
 	r = parameter(conn, "follow", value, sizeof(value));
 	query->follow = r == 1 && (!strcmp(value, "1") || !strcmp(value, "true"));
 	if (r < 0 || (r == 1 && !query->follow && strcmp(value, "0") && strcmp(value, "false")))
@@ -525,6 +528,12 @@ put_head(const struct monitor *monitor, struct http_conn *conn, char *to)
 }
 
 static void
+answer_unknown(struct http_conn *conn)
+{
+	answer_text(conn, 404, "there is no log of an api of that name\n", NULL);
+}
+
+static void
 start(struct monitor *monitor, struct http_conn *conn, struct stream *stream)
 {
 	static const struct timeval period = {0, LOOK_MS * 1000};
@@ -559,6 +568,10 @@ logs_request(struct monitor *monitor, struct http_conn *conn)
 		answer_text(conn, 404, "no logs are kept: log.files is 0\n", NULL);
 		return;
 	}
+	if (!query.possible) {
+		answer_unknown(conn);
+		return;
+	}
 	if (n_streams >= STREAMS_MAX) {
 		answer_text(conn, 503, "too many are reading logs\n", NULL);
 		return;
@@ -571,7 +584,7 @@ logs_request(struct monitor *monitor, struct http_conn *conn)
 	memcpy(stream->api, query.api, sizeof(stream->api));
 	begin(stream, &query);
 	if (stream->file < 0 && !sources_have(&monitor->sources, query.api)) {
-		answer_text(conn, 404, "there is no log of an api of that name\n", NULL);
+		answer_unknown(conn);
 		free(stream->path);
 		free(stream);
 		return;

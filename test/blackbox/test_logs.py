@@ -463,9 +463,10 @@ def test_logs_are_read_by_lines_and_time(start):
     status, text = read_logs(cortexd, f"api=a&since={middle[:24]}")
     assert status == 200 and text and everything.endswith(text) and text[:24] >= middle[:24]
     assert read_logs(cortexd, "api=a&since=2999-01-01T00:00Z") == (200, "")
-    for query in ("", "api=", "api=../a", "api=A", "api=a&lines=x", "api=a&lines=-1", "api=a&since=now", "api=a&follow=perhaps", "api=%00"):
+    for query in ("", "api=", "api=a&lines=x", "api=a&lines=-1", "api=a&since=now", "api=a&follow=perhaps"):
         assert read_logs(cortexd, query)[0] == 400, query
-    assert read_logs(cortexd, "api=nobody")[0] == 404
+    for name in ("nobody", "A", "../a", "no_body", "%00", "a" * 1000):
+        assert read_logs(cortexd, f"api={name}")[0] == 404, name
 
 
 def follow(cortexd, query):

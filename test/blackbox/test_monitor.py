@@ -312,10 +312,11 @@ def test_over_tcp_nothing_is_told_without_the_token(over_tcp):
 
 
 def test_names_of_other_sites_and_posts_of_other_pages_are_refused(over_tcp):
-    for host in ("evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", ""):
-        assert over_tcp.get("/status", host=host).status == 403, host
-    for host in ("localhost", "127.0.0.1:80", "[::1]:8890"):
-        assert over_tcp.get("/status", host=host).status == 200, host
+    for admin in (over_tcp, Admin(over_tcp.cortexd)):  # ssh may lead to the unix socket
+        for host in ("evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", ""):
+            assert admin.get("/status", host=host).status == 403, host
+        for host in ("localhost", "127.0.0.1:80", "[::1]:8890"):
+            assert admin.get("/status", host=host).status == 200, host
     json_type = ("Content-Type", "application/json")
     refused = (
         [("Origin", "http://evil.example"), json_type],
@@ -332,6 +333,18 @@ def test_names_of_other_sites_and_posts_of_other_pages_are_refused(over_tcp):
     assert over_tcp.request("POST", "/reload", b"", [("Origin", "http://localhost"), *HURRIED]).status == 202
     answer = over_tcp.get("/status")
     assert answer.header("access-control-allow-origin") is None and answer.header("cache-control") == "no-store"
+
+
+def test_a_client_whose_machine_is_gone_does_not_follow_for_ever(over_tcp):
+    """The kernel asks it whether it is there, when there is nothing to send."""
+    def has_keepalive_timer():
+        rows = [line.split() for line in open("/proc/net/tcp")][1:]
+        return any(row[1].endswith(f":{over_tcp.port:04X}") and row[3] == "01" and row[5].startswith("02:") for row in rows)
+
+    with over_tcp.connect() as follower:
+        follower.send(f"GET /logs?api=a&follow=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {over_tcp.token}\r\n\r\n")
+        assert follower.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200")
+        wait_until(has_keepalive_timer, "the timer runs")
 
 
 def test_no_path_leads_to_a_file(start):
