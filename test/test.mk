@@ -33,7 +33,7 @@ check-unit: $(if $(T),$(B)/test/test_$(T),$(UNIT_BIN)) ## unit tests; T=slot for
 	@failed=; for t in $^; do echo "== $$(basename $$t)"; ./scripts/with-sanitizers $$t || failed=1; done; test -z "$$failed"
 
 # A test marked `once` does not depend on how cortexd was built, or measures it: it runs in the release flavour alone.
-check-blackbox: all $(TEST_VENV)/ready $(ENVIRONMENTS) $(if $(K),,s3-server) ## black-box tests; K=reload for those that match
+check-blackbox: all $(TEST_VENV)/ready environments $(if $(K),,s3-server) ## black-box tests; K=reload for those that match
 	$(BLACKBOX) -n $(JOBS) -m 'not alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 	$(BLACKBOX) -m 'alone$(if $(SANITIZE), and not once)' $(if $(K),-k '$(K)') test/blackbox || $(NONE_IS_FINE)
 
@@ -89,6 +89,12 @@ $(TEST_VENV)/ready: test/requirements.txt test/browser/requirements.txt
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement test/browser/requirements.txt
 	touch $@
+
+# The models of the tests with their packages: a minute, mostly of one core.
+.PHONY: environments
+environments: $(BIN)/cortexd ## the environments of the tests' models
+	@mkdir -p build/environments
+	@flock build/environments/lock $(MAKE) --no-print-directory $(ENVIRONMENTS)
 
 build/environments/%/ready: configs/iris-%/requirements.txt test/models/%_models.py | $(BIN)/cortexd
 	rm -rf $(@D)
