@@ -156,10 +156,19 @@ function askForToken(rejected) {
 
 	setText(byId("token-error"), rejected ? "That token was not accepted." : "");
 	field.value = "";
+	dialog.returnValue = "";
 	dialog.showModal();
 	return new Promise((resolve) => {
-		byId("token-form").addEventListener("submit", () => resolve(field.value.trim()), { once: true });
+		dialog.onclose = () => (dialog.returnValue ? resolve(field.value.trim()) : dialog.showModal()); // Escape closes it too
 	});
+}
+
+/* No header has other characters: fetch() would fail as if nobody answered, and the token be kept. */
+function checkToken(event) {
+	if (/^[\x21-\x7e]+$/.test(byId("token").value.trim()))
+		return;
+	event.preventDefault();
+	setText(byId("token-error"), "That is no token: it has a space, or a character beyond ASCII.");
 }
 
 /* --- what people do ------------------------------------------------------------------------------------------------- */
@@ -180,7 +189,7 @@ onUnauthorized(askForToken);
 window.theme.onChange(showTheme);
 window.addEventListener("hashchange", selectFromAddress);
 document.addEventListener("visibilitychange", draw);
-byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+byId("token-form").addEventListener("submit", checkToken);
 byId("theme").addEventListener("click", () => window.theme.toggle());
 byId("reload").addEventListener("click", reload);
 byId("skip").addEventListener("click", () => byId("details-title").focus());

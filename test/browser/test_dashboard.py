@@ -83,6 +83,17 @@ def test_the_token_is_asked_for_until_it_is_right_and_then_kept(serve, open_page
     page.wait_text("reload-outcome", r"^reload \d+ done")
 
 
+def test_a_token_that_cannot_be_one_is_refused_and_escape_does_not_lock_the_page(serve, open_page, admin_port):
+    page = open_page(serve(server=f"  admin: [unix, '127.0.0.1:{admin_port}']\n"), direct=True)
+    page.enter_token("0" * 63 + "\N{GREEK SMALL LETTER OMEGA}")
+    page.wait_text("token-error", "^That is no token")
+    page.press(Keys.ESCAPE)
+    page.press(Keys.ESCAPE)
+    page.enter_token(page.token)
+    page.wait_live()
+    assert not page.shown("token-dialog")
+
+
 # --- looking -------------------------------------------------------------------------------------------------------------
 def test_apis_are_listed_and_the_address_keeps_the_selected_one(served, open_page):
     page = open_page(served)
