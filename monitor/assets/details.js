@@ -92,7 +92,7 @@ function slotColumns(now) {
 
 const DEATH_COLUMNS = [
 	{ title: "When", text: (death) => format.clock(death.at) },
-	{ title: "Replica", class: "n", text: (death) => String(death.replica) },
+	{ title: "Replica", class: "n", text: (death) => String(death.replica ?? "template") },
 	{ title: "Why", class: "text", text: (death) => death.text || (CAUSES[death.cause] ?? death.cause) },
 ];
 

@@ -49,8 +49,8 @@ def config(more=PRICE_API, server=""):
 def serve(start, iris_model):
     """Start a cortexd with two replicas of `classifier` and one of `price`."""
 
-    def serve_one(server="", **options):
-        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(server=server)}
+    def serve_one(server="", more=PRICE_API, **options):
+        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(more, server)}
         return start(files, replicas=3, environment="onnx", **options)
 
     return serve_one
@@ -218,6 +218,15 @@ def test_the_death_of_a_replica_is_shown(served, open_page):
     assert page.rows("deaths")[0][1] == "1" and "SIGSEGV" in page.rows("deaths")[0][2]
     assert "killed by a signal: 1" in page.text("restarts")
     page.wait(lambda: page.rows("replicas")[1][1] == "ready" and page.rows("replicas")[1][4] != str(victim), "it runs again")
+
+
+def test_the_death_of_a_template_is_shown(serve, open_page):
+    served = serve(more=PRICE_API + "  preload: module\n")
+    page = open_page(served, "#api=price")
+    template = wait_until(lambda: [pid for pid, title in served.family().items() if title == "cortexd: template price (ready)"], "a template")[0]
+    served.expect_any_error()
+    os.kill(template, signal.SIGKILL)
+    page.wait(lambda: page.rows("deaths")[0][1:2] == ["template"], "its death")
 
 
 def test_the_page_says_when_the_connection_is_lost_and_comes_back(served, open_page):
