@@ -63,6 +63,7 @@ export class Logs {
 		this.key = key;
 		this.api = api?.name ?? null;
 		this.setPaused(false);
+		this.clear();
 		this.follow();
 	}
 

@@ -283,6 +283,18 @@ def test_the_log_is_followed_filtered_and_paused_and_is_text_only(served, open_p
     page.wait(lambda: "asked for" not in page.text("logs"), "it is empty")
 
 
+def test_the_log_of_an_api_that_has_none_is_empty(serve, open_page):
+    served = serve(more=PRICE_API + PRICE_API.replace("price\n", "vast\n").replace("cpu:", "mem: 100Ti, cpu:"))
+    page = open_page(served, "#api=price")
+    predict(served, json.dumps({"price": 1}), "/shop/price")
+    page.wait_text("logs", r"asked for 1\b")
+    page.expect_error(r"/logs\?api=vast.* - Failed to load resource: the server responded with a status of 404 ")
+    page.select("vast")
+    page.wait_text("logs-state", "not live: there is no log of an api of that name, 0 lines")
+    page.select("price")
+    page.wait_text("logs", r"asked for 1\b")
+
+
 # --- for everybody -------------------------------------------------------------------------------------------------------
 def background(page):
     return page.browser.execute_script("return getComputedStyle(document.body).backgroundColor")
