@@ -295,6 +295,21 @@ def test_the_log_of_an_api_that_has_none_is_empty(serve, open_page):
     page.wait_text("logs", r"asked for 1\b")
 
 
+def test_lines_are_shown_once_when_the_connection_was_lost_while_paused(served, open_page):
+    page = open_page(served, "#api=price")
+    predict(served, json.dumps({"price": 1}), "/shop/price")
+    page.wait_text("logs", r"asked for 1\b")
+    page.click("logs-pause")
+    page.expect_error(r"net::ERR_")
+    served.expect_any_error()
+    os.kill(served.monitor(), signal.SIGKILL)
+    page.wait_text("logs-state", r"^paused, [1-9]\d* new line")
+    page.click("logs-pause")
+    predict(served, json.dumps({"price": 2}), "/shop/price")
+    page.wait_text("logs", r"asked for 2\b")
+    assert len(re.findall(r"asked for 1\b", page.text("logs"))) == 1
+
+
 # --- for everybody -------------------------------------------------------------------------------------------------------
 def background(page):
     return page.browser.execute_script("return getComputedStyle(document.body).backgroundColor")
