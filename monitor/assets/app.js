@@ -114,8 +114,8 @@ function drawNotices(rows) {
 function drawConnection(state, reason) {
 	const pill = byId("connection");
 
-	setText(pill, state === "open" ? "live" : `connection lost: ${reason}; trying again`);
-	setClass(pill, state === "open" ? "pill good" : "pill bad");
+	setText(pill, { open: "live", connecting: "connecting" }[state] ?? `connection lost: ${reason}; trying again`);
+	setClass(pill, { open: "pill good", connecting: "pill busy" }[state] ?? "pill bad");
 	document.body.classList.toggle("stale", state !== "open");
 }
 

@@ -310,6 +310,30 @@ def test_lines_are_shown_once_when_the_connection_was_lost_while_paused(served, 
     assert len(re.findall(r"asked for 1\b", page.text("logs"))) == 1
 
 
+def test_any_number_of_tabs_may_be_open_and_those_that_are_looked_at_are_live(served, open_page):
+    page = open_page(served)
+    browser, first = page.browser, page.browser.current_window_handle
+    tabs = []
+    try:
+        for _ in range(8):  # a browser has six connections to a server
+            browser.switch_to.new_window("tab")
+            tabs.append(browser.current_window_handle)
+            hasten = "const wait = setTimeout; window.setTimeout = (call, ms, ...more) => wait(call, ms === 60000 ? 0 : ms, ...more)"
+            browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": hasten})
+            browser.get(f"{page.origin}/#api=price")
+            page.wait_live()
+        browser.switch_to.window(tabs[0])
+        browser.execute_cdp_cmd("Page.bringToFront", {})
+        predict(served, json.dumps({"price": 1}), "/shop/price")
+        page.wait(lambda: page.facts("totals").get("2XX") == "1", "it is live again")
+        page.wait_text("connection", "^live$")
+    finally:
+        for tab in tabs:
+            browser.switch_to.window(tab)
+            browser.close()
+        browser.switch_to.window(first)
+
+
 # --- for everybody -------------------------------------------------------------------------------------------------------
 def background(page):
     return page.browser.execute_script("return getComputedStyle(document.body).backgroundColor")
