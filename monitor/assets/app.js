@@ -71,7 +71,7 @@ function drawSelected(row, key) {
 	if (!row)
 		return details.hide();
 	details.update(row, history.of(row.key), status.now);
-	predict.select(row.key, row.api, (status.listeners?.[0]?.url ?? "") + row.api.endpoint);
+	predict.select(row.key, row.api, status.listeners?.[0]);
 }
 
 function drawDaemon() {

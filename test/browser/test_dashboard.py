@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -49,8 +50,9 @@ def config(more=PRICE_API, server=""):
 def serve(start, iris_model):
     """Start a cortexd with two replicas of `classifier` and one of `price`."""
 
-    def serve_one(server="", more=PRICE_API, **options):
-        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(more, server)}
+    def serve_one(server="", more=PRICE_API, listen="127.0.0.1:@PORT@", **options):
+        text = config(more, server).replace("127.0.0.1:@PORT@", listen)
+        files = {**iris_model, "price.py": PRICE, "cortex.yaml": text}
         return start(files, replicas=3, environment="onnx", **options)
 
     return serve_one
@@ -162,6 +164,15 @@ def test_a_sample_is_answered_and_counted(served, open_page):
     assert "setosa 1" in page.find("tracker-chart").get_attribute("aria-label")
     page.load_again()
     assert page.find("sample").get_attribute("value") == VIRGINICA, "the last sample is kept"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:@PORT@", '"unix:it\'s.sock"'])
+def test_the_command_for_a_terminal_works_there(serve, open_page, listen):
+    served = serve(listen=listen)
+    page = open_page(served, "#api=classifier")
+    page.css("details:has(#curl) summary").click()
+    ran = subprocess.run(page.text("curl"), shell=True, cwd=served.folder, capture_output=True, text=True)
+    assert ran.stdout == '"setosa"', ran.stderr
 
 
 def test_a_sample_that_is_refused_says_why(served, open_page):
