@@ -20,7 +20,7 @@ const details = new Details();
 const logs = new Logs();
 const predict = new Predict();
 let status = null;
-let reloadAsked = null; // number of the reload whose outcome is to be shown
+let reloadAsked = null; // the reload whose outcome is to be shown: its number, and pid of the cortexd that does it
 
 /* What tells apis apart: the name, and the endpoint too where two have the same name (one replaces the other). */
 function keyOf(api) {
@@ -130,7 +130,7 @@ async function reload() {
 	sayReload("asking for a reload …");
 	try {
 		const { number } = await requestJson("reload", { method: "POST", headers: { "X-Cortexd": "1" } });
-		reloadAsked = number;
+		reloadAsked = { number, pid: status?.pid };
 		sayReload(`reload ${number} is running …`);
 		drawReload();
 	} catch (error) {
@@ -139,9 +139,16 @@ async function reload() {
 }
 
 function drawReload() {
-	const { number = 0, state, text } = status?.reload ?? {};
-
-	if (reloadAsked === null || number < reloadAsked || state === "running")
+	if (!reloadAsked || !status)
+		return;
+	const { number = 0, state, text } = status.reload ?? {};
+	const asked = reloadAsked;
+	asked.pid ??= status.pid;
+	if (status.pid !== asked.pid) {
+		reloadAsked = null;
+		return sayReload(`cortexd runs anew: what came of reload ${asked.number} is in its log`, "bad");
+	}
+	if (number < asked.number || state === "running")
 		return;
 	reloadAsked = null;
 	const words = state === "done" ? "done" : "failed";

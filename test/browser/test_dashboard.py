@@ -269,6 +269,22 @@ def test_a_reload_from_the_page_says_what_came_of_it(served, open_page):
     page.wait_text("daemon-state", "serving")
 
 
+def test_a_reload_that_a_restart_of_cortexd_has_ended_does_not_run_for_ever(served, open_page):
+    page = open_page(served)
+    page.wait(lambda: len(page.rows("overview")) == 2, "two apis")
+    (served.folder / "price.py").write_text(f"import time\ntime.sleep(3600)\n{PRICE}")
+    page.click("reload")
+    page.wait_text("reload-outcome", r"^reload \d+ is running")
+    page.expect_error(r"net::ERR_")
+    served.stop()
+    (served.folder / "price.py").write_text(PRICE)
+    served.launch()
+    page.wait_text("reload-outcome", r"^cortexd runs anew: what came of reload \d+ is in its log")
+    served.wait_ready(3)
+    page.click("reload")
+    page.wait_text("reload-outcome", r"^reload \d+ done")
+
+
 def test_the_log_is_followed_filtered_and_paused_and_is_text_only(served, open_page):
     page = open_page(served, "#api=price")
     page.wait_text("logs-state", "^live")
