@@ -14,12 +14,15 @@ import { Logs } from "./logs.js";
 import { Overview } from "./overview.js";
 import { Predict } from "./predict.js";
 
+const LOST_MS = 60000; // what was lost longer ago is a number and no notice
+
 const history = new History();
 const overview = new Overview();
 const details = new Details();
 const logs = new Logs();
 const predict = new Predict();
 let status = null;
+let lostAt = -Infinity; // when lines of output were lost while the page was there
 let reloadAsked = null; // the reload whose outcome is to be shown: its number, and pid of the cortexd that does it
 
 /* What tells apis apart: the name, and the endpoint too where two have the same name (one replaces the other). */
@@ -42,6 +45,10 @@ function selectedKey() {
 }
 
 function take(next) {
+	const lost = next.log?.lost_lines ?? 0;
+
+	if (status && lost > (status.log?.lost_lines ?? 0))
+		lostAt = performance.now();
 	status = next;
 	history.add(status, keyOf);
 	if (!document.hidden)
@@ -77,6 +84,7 @@ function drawSelected(row, key) {
 function drawDaemon() {
 	const host = status.host ?? {};
 	const machine = [format.millicpu(host.cpu_millicpu), host.mem_bytes > 0 && format.bytes(host.mem_bytes), host.gpu > 0 && `${host.gpu} GPU`];
+	const lost = status.log?.lost_lines ?? 0;
 	const fetched = Object.entries(status.fetches ?? {}).filter(([, { done, failed }]) => done + failed > 0);
 
 	document.title = `${status.deployment ? `${status.deployment} · ` : ""}cortexd`;
@@ -90,6 +98,7 @@ function drawDaemon() {
 		["Connections", format.count(status.connections)],
 		["Machine", machine.filter(Boolean).join(", ")],
 		...fetched.map(([what, { done, failed }]) => [`Fetched ${what}`, failed ? `${done}, ${failed} failed` : String(done), failed ? "warn" : ""]),
+		...(lost > 0 ? [["Lost lines", `${format.count(lost)}${status.log.text ? `: ${status.log.text}` : ""}`, "warn"]] : []),
 		["Config", status.config ?? format.UNKNOWN],
 		["Version", status.version ?? format.UNKNOWN],
 		["PID", String(status.pid ?? format.UNKNOWN)],
@@ -100,14 +109,13 @@ function drawDaemon() {
 function drawNotices(rows) {
 	const notices = [];
 	const broken = rows.filter(({ api }) => api.status.startsWith("error") || api.status === "compute unavailable");
-	const lost = status.log?.lost_lines ?? 0;
 
 	if (status.reload?.state === "failed")
 		notices.push(`The last reload failed: ${status.reload.text || "see the log"}`);
 	if (broken.length)
 		notices.push(`${format.plural(broken.length, "API has", "APIs have")} a problem: ${broken.slice(0, 5).map(({ key }) => key).join(", ")}${broken.length > 5 ? " and others" : ""}`);
-	if (lost > 0)
-		notices.push(`${format.plural(lost, "line")} of output ${lost === 1 ? "was" : "were"} lost${status.log.text ? `: ${status.log.text}` : ""}`);
+	if (performance.now() - lostAt < LOST_MS)
+		notices.push("Lines of output were lost just now"); // how many is in the facts: a notice is spoken when it changes
 	keepInStep(byId("notices"), notices, () => make("p", "notice"), setText);
 }
 

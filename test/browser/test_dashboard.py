@@ -361,6 +361,17 @@ def test_any_number_of_tabs_may_be_open_and_those_that_are_looked_at_are_live(se
         browser.switch_to.window(first)
 
 
+def test_lost_lines_are_a_notice_for_a_while_and_then_a_number(served, open_page):
+    page = open_page(served)
+    page.wait(lambda: "Lost lines" not in page.facts("facts") and page.facts("facts"), "nothing is lost")
+    predict(served, json.dumps({"price": "x" * 1000 + "\n" * 300000}), "/shop/price")
+    served.expect_any_error()  # a text cannot be multiplied
+    page.wait_text("notices", "^Lines of output were lost just now$")
+    page.browser.execute_script("let now = performance.now(); performance.now = () => (now += 60000)")  # a minute from look to look
+    page.wait_text("notices", "^$")
+    assert re.match(r"[1-9][\d,]*: replica price/0 .* lost", page.facts("facts")["Lost lines"])
+
+
 # --- for everybody -------------------------------------------------------------------------------------------------------
 def background(page):
     return page.browser.execute_script("return getComputedStyle(document.body).backgroundColor")
