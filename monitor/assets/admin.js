@@ -6,6 +6,7 @@
  */
 const TOKEN = "cortexd-token";
 const SILENCE_MS = 15000; // a stream of events that says nothing for so long is lost
+const HIDDEN_MS = 60000; // nobody has seen the page for so long: it makes room for others
 const FIRST_DELAY_MS = 500;
 const LIMIT_DELAY_MS = 10000;
 
@@ -103,8 +104,13 @@ export async function readLines(response, take, limit = 1 << 20) {
 
 function pause(ms, signal) {
 	return new Promise((resolve) => {
-		const timer = setTimeout(resolve, ms);
-		signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+		const end = () => {
+			clearTimeout(timer);
+			signal.removeEventListener("abort", end);
+			resolve();
+		};
+		const timer = setTimeout(end, ms);
+		signal.addEventListener("abort", end);
 	});
 }
 
@@ -133,11 +139,33 @@ export async function keepOpen(path, read, onState, signal) {
 	}
 }
 
-/* Give every status of GET /events to take(status), for as long as the page is there. */
+/*
+ * Give every status of GET /events to take(status). Not while the page has been hidden for a while: a browser has only six
+ * connections to a server, for all its tabs. Then onState("connecting") when it is seen again.
+ */
 export function followEvents(take, onState) {
-	const forever = new AbortController();
+	let stream = null;
+	let timer = null;
+	const open = () => {
+		stream = new AbortController();
+		onState("connecting");
+		keepOpen("events", (response, alive) => readEvents(response, take, alive), onState, stream.signal);
+	};
+	const close = () => {
+		stream.abort();
+		stream = null;
+	};
+	const look = () => {
+		clearTimeout(timer);
+		if (!document.hidden && !stream)
+			open();
+		else if (document.hidden && stream)
+			timer = setTimeout(close, HIDDEN_MS);
+	};
 
-	keepOpen("events", (response, alive) => readEvents(response, take, alive), onState, forever.signal);
+	document.addEventListener("visibilitychange", look);
+	open();
+	look();
 }
 
 async function readEvents(response, take, alive) {

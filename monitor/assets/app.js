@@ -14,13 +14,16 @@ import { Logs } from "./logs.js";
 import { Overview } from "./overview.js";
 import { Predict } from "./predict.js";
 
+const LOST_MS = 60000; // what was lost longer ago is a number and no notice
+
 const history = new History();
 const overview = new Overview();
 const details = new Details();
 const logs = new Logs();
 const predict = new Predict();
 let status = null;
-let reloadAsked = null; // number of the reload whose outcome is to be shown
+let lostAt = -Infinity; // when lines of output were lost while the page was there
+let reloadAsked = null; // the reload whose outcome is to be shown: its number, and pid of the cortexd that does it
 
 /* What tells apis apart: the name, and the endpoint too where two have the same name (one replaces the other). */
 function keyOf(api) {
@@ -42,6 +45,10 @@ function selectedKey() {
 }
 
 function take(next) {
+	const lost = next.log?.lost_lines ?? 0;
+
+	if (status && lost > (status.log?.lost_lines ?? 0))
+		lostAt = performance.now();
 	status = next;
 	history.add(status, keyOf);
 	if (!document.hidden)
@@ -71,12 +78,13 @@ function drawSelected(row, key) {
 	if (!row)
 		return details.hide();
 	details.update(row, history.of(row.key), status.now);
-	predict.select(row.key, row.api, (status.listeners?.[0]?.url ?? "") + row.api.endpoint);
+	predict.select(row.key, row.api, status.listeners?.[0]);
 }
 
 function drawDaemon() {
 	const host = status.host ?? {};
 	const machine = [format.millicpu(host.cpu_millicpu), host.mem_bytes > 0 && format.bytes(host.mem_bytes), host.gpu > 0 && `${host.gpu} GPU`];
+	const lost = status.log?.lost_lines ?? 0;
 	const fetched = Object.entries(status.fetches ?? {}).filter(([, { done, failed }]) => done + failed > 0);
 
 	document.title = `${status.deployment ? `${status.deployment} · ` : ""}cortexd`;
@@ -90,6 +98,7 @@ function drawDaemon() {
 		["Connections", format.count(status.connections)],
 		["Machine", machine.filter(Boolean).join(", ")],
 		...fetched.map(([what, { done, failed }]) => [`Fetched ${what}`, failed ? `${done}, ${failed} failed` : String(done), failed ? "warn" : ""]),
+		...(lost > 0 ? [["Lost lines", `${format.count(lost)}${status.log.text ? `: ${status.log.text}` : ""}`, "warn"]] : []),
 		["Config", status.config ?? format.UNKNOWN],
 		["Version", status.version ?? format.UNKNOWN],
 		["PID", String(status.pid ?? format.UNKNOWN)],
@@ -100,22 +109,21 @@ function drawDaemon() {
 function drawNotices(rows) {
 	const notices = [];
 	const broken = rows.filter(({ api }) => api.status.startsWith("error") || api.status === "compute unavailable");
-	const lost = status.log?.lost_lines ?? 0;
 
 	if (status.reload?.state === "failed")
 		notices.push(`The last reload failed: ${status.reload.text || "see the log"}`);
 	if (broken.length)
 		notices.push(`${format.plural(broken.length, "API has", "APIs have")} a problem: ${broken.slice(0, 5).map(({ key }) => key).join(", ")}${broken.length > 5 ? " and others" : ""}`);
-	if (lost > 0)
-		notices.push(`${format.plural(lost, "line")} of output ${lost === 1 ? "was" : "were"} lost${status.log.text ? `: ${status.log.text}` : ""}`);
+	if (performance.now() - lostAt < LOST_MS)
+		notices.push("Lines of output were lost just now"); // how many is in the facts: a notice is spoken when it changes
 	keepInStep(byId("notices"), notices, () => make("p", "notice"), setText);
 }
 
 function drawConnection(state, reason) {
 	const pill = byId("connection");
 
-	setText(pill, state === "open" ? "live" : `connection lost: ${reason}; trying again`);
-	setClass(pill, state === "open" ? "pill good" : "pill bad");
+	setText(pill, { open: "live", connecting: "connecting" }[state] ?? `connection lost: ${reason}; trying again`);
+	setClass(pill, { open: "pill good", connecting: "pill busy" }[state] ?? "pill bad");
 	document.body.classList.toggle("stale", state !== "open");
 }
 
@@ -130,7 +138,7 @@ async function reload() {
 	sayReload("asking for a reload …");
 	try {
 		const { number } = await requestJson("reload", { method: "POST", headers: { "X-Cortexd": "1" } });
-		reloadAsked = number;
+		reloadAsked = { number, pid: status?.pid };
 		sayReload(`reload ${number} is running …`);
 		drawReload();
 	} catch (error) {
@@ -139,9 +147,16 @@ async function reload() {
 }
 
 function drawReload() {
-	const { number = 0, state, text } = status?.reload ?? {};
-
-	if (reloadAsked === null || number < reloadAsked || state === "running")
+	if (!reloadAsked || !status)
+		return;
+	const { number = 0, state, text } = status.reload ?? {};
+	const asked = reloadAsked;
+	asked.pid ??= status.pid;
+	if (status.pid !== asked.pid) {
+		reloadAsked = null;
+		return sayReload(`cortexd runs anew: what came of reload ${asked.number} is in its log`, "bad");
+	}
+	if (number < asked.number || state === "running")
 		return;
 	reloadAsked = null;
 	const words = state === "done" ? "done" : "failed";
@@ -156,10 +171,19 @@ function askForToken(rejected) {
 
 	setText(byId("token-error"), rejected ? "That token was not accepted." : "");
 	field.value = "";
+	dialog.returnValue = "";
 	dialog.showModal();
 	return new Promise((resolve) => {
-		byId("token-form").addEventListener("submit", () => resolve(field.value.trim()), { once: true });
+		dialog.onclose = () => (dialog.returnValue ? resolve(field.value.trim()) : dialog.showModal()); // Escape closes it too
 	});
+}
+
+/* No header has other characters: fetch() would fail as if nobody answered, and the token be kept. */
+function checkToken(event) {
+	if (/^[\x21-\x7e]+$/.test(byId("token").value.trim()))
+		return;
+	event.preventDefault();
+	setText(byId("token-error"), "That is no token: it has a space, or a character beyond ASCII.");
 }
 
 /* --- what people do ------------------------------------------------------------------------------------------------- */
@@ -180,7 +204,7 @@ onUnauthorized(askForToken);
 window.theme.onChange(showTheme);
 window.addEventListener("hashchange", selectFromAddress);
 document.addEventListener("visibilitychange", draw);
-byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
+byId("token-form").addEventListener("submit", checkToken);
 byId("theme").addEventListener("click", () => window.theme.toggle());
 byId("reload").addEventListener("click", reload);
 byId("skip").addEventListener("click", () => byId("details-title").focus());

@@ -36,7 +36,7 @@ const CHARTS = [
 	},
 	{
 		title: "Latency",
-		note: "of the last 5 to 10 s",
+		note: "of the last seconds",
 		format: format.milliseconds,
 		series: [
 			{ name: "mean", label: "mean", color: "line-1" },
@@ -92,7 +92,7 @@ function slotColumns(now) {
 
 const DEATH_COLUMNS = [
 	{ title: "When", text: (death) => format.clock(death.at) },
-	{ title: "Replica", class: "n", text: (death) => String(death.replica) },
+	{ title: "Replica", class: "n", text: (death) => String(death.replica ?? "template") },
 	{ title: "Why", class: "text", text: (death) => death.text || (CAUSES[death.cause] ?? death.cause) },
 ];
 
@@ -133,7 +133,7 @@ export class Details {
 		this.replicas = table("replicas", "Replicas", slotColumns(() => this.now), (slot) => `${slot.generation}/${slot.replica}`, "There is no replica.");
 		this.deaths = table("deaths", "Last deaths, newest first", DEATH_COLUMNS, (death) => `${format.clock(death.at)} ${death.replica}`, "No replica has died.");
 		this.decisions = table("decisions", "Decisions of the scaler, newest first", DECISION_COLUMNS, (decision) => `${format.clock(decision.at)} ${decision.to}`, "The number has not changed.");
-		this.latencies = table("latencies", "Times of requests, since the start", LATENCY_COLUMNS, (row) => row.name, "");
+		this.latencies = table("latencies", "Time of a request, since the start", LATENCY_COLUMNS, (row) => row.name, "");
 		this.classes = table(
 			"tracker-table",
 			"Predictions by class, most frequent first",

@@ -32,7 +32,7 @@ function ratesBetween(earlier, later) {
 	return rates;
 }
 
-/* Times of the last 5 to 10 seconds, in milliseconds: {mean, p50, p90, p99}, empty when there were no requests. */
+/* Times of the last seconds (recent.seconds says how many), in milliseconds: {mean, p50, p90, p99}, empty when there were no requests. */
 export function timesNow(api) {
 	const recent = api.metrics?.latency_ms?.recent;
 	return recent?.count > 0 ? recent : {};

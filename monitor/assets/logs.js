@@ -47,6 +47,7 @@ export class Logs {
 		this.lines = [];
 		this.fresh = []; // not drawn yet
 		this.paused = false;
+		this.begunAnew = false; // while paused: what is shown is in fresh as well
 		this.timer = null;
 		this.stream = null;
 		this.state = "";
@@ -63,6 +64,7 @@ export class Logs {
 		this.key = key;
 		this.api = api?.name ?? null;
 		this.setPaused(false);
+		this.clear();
 		this.follow();
 	}
 
@@ -81,10 +83,13 @@ export class Logs {
 		);
 	}
 
-	/* The stream begins with the last lines again, so what is there makes room. */
+	/* The stream begins with the last lines again, so what is there makes room; what is being read does so later. */
 	read(response, alive, stream) {
-		if (!this.paused)
+		if (this.paused)
+			this.fresh = [];
+		else
 			this.clear();
+		this.begunAnew = this.paused;
 		return readLines(response, (line) => {
 			alive();
 			if (!stream.signal.aborted)
@@ -142,6 +147,11 @@ export class Logs {
 	setPaused(paused) {
 		this.paused = paused;
 		this.pauseButton.setAttribute("aria-pressed", String(paused));
+		if (!paused && this.begunAnew) {
+			this.lines = [];
+			this.redraw();
+		}
+		this.begunAnew = false;
 		if (!paused)
 			this.drawFresh();
 		this.showState();

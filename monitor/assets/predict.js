@@ -7,6 +7,12 @@ import { bytes, milliseconds } from "./format.js";
 
 const ANSWER_LENGTH = 100000;
 
+/* What does the same in a terminal. The text of a listener on a unix socket is unix:PATH. */
+function commandFor(api, { text = "", url = "" }) {
+	const socket = text.startsWith("unix:") ? `--unix-socket '${text.slice(5).replaceAll("'", "'\\''")}' ` : "";
+	return `curl ${socket}-X POST -H 'Content-Type: application/json' -d @sample.json ${url}${api.endpoint}`;
+}
+
 export class Predict {
 	constructor() {
 		this.form = byId("predict");
@@ -25,9 +31,9 @@ export class Predict {
 		byId("cancel").addEventListener("click", () => this.running?.abort());
 	}
 
-	/* Another api has another sample; url is where clients reach it. */
-	select(key, api, url) {
-		setText(byId("curl"), `curl -X POST -H 'Content-Type: application/json' -d @sample.json ${url}`);
+	/* Another api has another sample; listener is where clients reach it. */
+	select(key, api, listener) {
+		setText(byId("curl"), commandFor(api, listener ?? {}));
 		if (key === this.key)
 			return;
 		this.key = key;

@@ -20,7 +20,7 @@ _spec = importlib.util.spec_from_file_location("blackbox_conftest", BLACKBOX / "
 _blackbox = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_blackbox)
 
-from cortexd import ENVIRONMENTS, ROOT, reserved_port  # noqa: E402: found by the path above
+from cortexd import ENVIRONMENTS, PATIENCE, ROOT, reserved_port  # noqa: E402: found by the path above
 from page import Page  # noqa: E402
 from tunnel import Tunnel  # noqa: E402
 
@@ -44,6 +44,7 @@ def browser(tmp_path_factory):
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    driver.set_page_load_timeout(PATIENCE)
     yield driver
     driver.quit()
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -49,8 +50,9 @@ def config(more=PRICE_API, server=""):
 def serve(start, iris_model):
     """Start a cortexd with two replicas of `classifier` and one of `price`."""
 
-    def serve_one(server="", **options):
-        files = {**iris_model, "price.py": PRICE, "cortex.yaml": config(server=server)}
+    def serve_one(server="", more=PRICE_API, listen="127.0.0.1:@PORT@", **options):
+        text = config(more, server).replace("127.0.0.1:@PORT@", listen)
+        files = {**iris_model, "price.py": PRICE, "cortex.yaml": text}
         return start(files, replicas=3, environment="onnx", **options)
 
     return serve_one
@@ -81,6 +83,17 @@ def test_the_token_is_asked_for_until_it_is_right_and_then_kept(serve, open_page
     page.wait_text("logs-state", "^live")
     page.click("reload")
     page.wait_text("reload-outcome", r"^reload \d+ done")
+
+
+def test_a_token_that_cannot_be_one_is_refused_and_escape_does_not_lock_the_page(serve, open_page, admin_port):
+    page = open_page(serve(server=f"  admin: [unix, '127.0.0.1:{admin_port}']\n"), direct=True)
+    page.enter_token("0" * 63 + "\N{GREEK SMALL LETTER OMEGA}")
+    page.wait_text("token-error", "^That is no token")
+    page.press(Keys.ESCAPE)
+    page.press(Keys.ESCAPE)
+    page.enter_token(page.token)
+    page.wait_live()
+    assert not page.shown("token-dialog")
 
 
 # --- looking -------------------------------------------------------------------------------------------------------------
@@ -153,6 +166,15 @@ def test_a_sample_is_answered_and_counted(served, open_page):
     assert page.find("sample").get_attribute("value") == VIRGINICA, "the last sample is kept"
 
 
+@pytest.mark.parametrize("listen", ["127.0.0.1:@PORT@", '"unix:it\'s.sock"'])
+def test_the_command_for_a_terminal_works_there(serve, open_page, listen):
+    served = serve(listen=listen)
+    page = open_page(served, "#api=classifier")
+    page.css("details:has(#curl) summary").click()
+    ran = subprocess.run(page.text("curl"), shell=True, cwd=served.folder, capture_output=True, text=True)
+    assert ran.stdout == '"setosa"', ran.stderr
+
+
 def test_a_sample_that_is_refused_says_why(served, open_page):
     page = open_page(served, "#api=classifier")
     page.expect_error(r"/predict\?api=classifier - Failed to load resource: the server responded with a status of 40[06] ")
@@ -209,6 +231,15 @@ def test_the_death_of_a_replica_is_shown(served, open_page):
     page.wait(lambda: page.rows("replicas")[1][1] == "ready" and page.rows("replicas")[1][4] != str(victim), "it runs again")
 
 
+def test_the_death_of_a_template_is_shown(serve, open_page):
+    served = serve(more=PRICE_API + "  preload: module\n")
+    page = open_page(served, "#api=price")
+    template = wait_until(lambda: [pid for pid, title in served.family().items() if title == "cortexd: template price (ready)"], "a template")[0]
+    served.expect_any_error()
+    os.kill(template, signal.SIGKILL)
+    page.wait(lambda: page.rows("deaths")[0][1:2] == ["template"], "its death")
+
+
 def test_the_page_says_when_the_connection_is_lost_and_comes_back(served, open_page):
     page = open_page(served, "#api=classifier")
     page.expect_error(r"net::ERR_")
@@ -238,6 +269,22 @@ def test_a_reload_from_the_page_says_what_came_of_it(served, open_page):
     page.wait_text("daemon-state", "serving")
 
 
+def test_a_reload_that_a_restart_of_cortexd_has_ended_does_not_run_for_ever(served, open_page):
+    page = open_page(served)
+    page.wait(lambda: len(page.rows("overview")) == 2, "two apis")
+    (served.folder / "price.py").write_text(f"import time\ntime.sleep(3600)\n{PRICE}")
+    page.click("reload")
+    page.wait_text("reload-outcome", r"^reload \d+ is running")
+    page.expect_error(r"net::ERR_")
+    served.stop()
+    (served.folder / "price.py").write_text(PRICE)
+    served.launch()
+    page.wait_text("reload-outcome", r"^cortexd runs anew: what came of reload \d+ is in its log")
+    served.wait_ready(3)
+    page.click("reload")
+    page.wait_text("reload-outcome", r"^reload \d+ done")
+
+
 def test_the_log_is_followed_filtered_and_paused_and_is_text_only(served, open_page):
     page = open_page(served, "#api=price")
     page.wait_text("logs-state", "^live")
@@ -261,6 +308,68 @@ def test_the_log_is_followed_filtered_and_paused_and_is_text_only(served, open_p
     page.wait_text("logs", "asked for 3")
     page.click("logs-clear")
     page.wait(lambda: "asked for" not in page.text("logs"), "it is empty")
+
+
+def test_the_log_of_an_api_that_has_none_is_empty(serve, open_page):
+    served = serve(more=PRICE_API + PRICE_API.replace("price\n", "vast\n").replace("cpu:", "mem: 100Ti, cpu:"))
+    page = open_page(served, "#api=price")
+    predict(served, json.dumps({"price": 1}), "/shop/price")
+    page.wait_text("logs", r"asked for 1\b")
+    page.expect_error(r"/logs\?api=vast.* - Failed to load resource: the server responded with a status of 404 ")
+    page.select("vast")
+    page.wait_text("logs-state", "not live: there is no log of an api of that name, 0 lines")
+    page.select("price")
+    page.wait_text("logs", r"asked for 1\b")
+
+
+def test_lines_are_shown_once_when_the_connection_was_lost_while_paused(served, open_page):
+    page = open_page(served, "#api=price")
+    predict(served, json.dumps({"price": 1}), "/shop/price")
+    page.wait_text("logs", r"asked for 1\b")
+    page.click("logs-pause")
+    page.expect_error(r"net::ERR_")
+    served.expect_any_error()
+    os.kill(served.monitor(), signal.SIGKILL)
+    page.wait_text("logs-state", r"^paused, [1-9]\d* new line")
+    page.click("logs-pause")
+    predict(served, json.dumps({"price": 2}), "/shop/price")
+    page.wait_text("logs", r"asked for 2\b")
+    assert len(re.findall(r"asked for 1\b", page.text("logs"))) == 1
+
+
+def test_any_number_of_tabs_may_be_open_and_those_that_are_looked_at_are_live(served, open_page):
+    page = open_page(served)
+    browser, first = page.browser, page.browser.current_window_handle
+    tabs = []
+    try:
+        for _ in range(8):  # a browser has six connections to a server
+            browser.switch_to.new_window("tab")
+            tabs.append(browser.current_window_handle)
+            hasten = "const wait = setTimeout; window.setTimeout = (call, ms, ...more) => wait(call, ms === 60000 ? 0 : ms, ...more)"
+            browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": hasten})
+            browser.get(f"{page.origin}/#api=price")
+            page.wait_live()
+        browser.switch_to.window(tabs[0])
+        browser.execute_cdp_cmd("Page.bringToFront", {})
+        predict(served, json.dumps({"price": 1}), "/shop/price")
+        page.wait(lambda: page.facts("totals").get("2XX") == "1", "it is live again")
+        page.wait_text("connection", "^live$")
+    finally:
+        for tab in tabs:
+            browser.switch_to.window(tab)
+            browser.close()
+        browser.switch_to.window(first)
+
+
+def test_lost_lines_are_a_notice_for_a_while_and_then_a_number(served, open_page):
+    page = open_page(served)
+    page.wait(lambda: "Lost lines" not in page.facts("facts") and page.facts("facts"), "nothing is lost")
+    predict(served, json.dumps({"price": "x" * 1000 + "\n" * 300000}), "/shop/price")
+    served.expect_any_error()  # a text cannot be multiplied
+    page.wait_text("notices", "^Lines of output were lost just now$")
+    page.browser.execute_script("let now = performance.now(); performance.now = () => (now += 60000)")  # a minute from look to look
+    page.wait_text("notices", "^$")
+    assert re.match(r"[1-9][\d,]*: replica price/0 .* lost", page.facts("facts")["Lost lines"])
 
 
 # --- for everybody -------------------------------------------------------------------------------------------------------
