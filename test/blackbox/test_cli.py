@@ -360,6 +360,20 @@ def test_deploy_says_when_cortexd_ends_meanwhile(shop):
         assert "no cortexd serves" in terminal.screen or "ended" in terminal.screen or "stop" in terminal.screen, terminal.screen
 
 
+def test_deploy_says_when_cortexd_was_restarted_meanwhile(shop):
+    shop.cortex("deploy")
+    shop.write({"price.py": "import os, time\n\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n" + PRICE})
+    shop.expect_any_error()
+    with shop.cortex.terminal("deploy") as terminal:
+        terminal.wait_for("price .*1 starting")
+        shop.stop()
+        (shop.folder / "go").touch()
+        shop.launch()
+        assert terminal.wait() == 1, terminal.output
+        assert re.search("cortexd was restarted meanwhile; cortex get shows|no cortexd serves", terminal.screen), terminal.screen
+    shop.wait_ready(3)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_deploy_outlives_what_it_speaks_to(shop, number):
     shop.write({"price.py": "import time\n\ntime.sleep(1)\n" + PRICE.replace("1.5", "2.5")})
