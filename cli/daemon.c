@@ -16,7 +16,7 @@
 
 #define CONNECT_SECONDS 5L
 #define ANSWER_SECONDS  30L
-#define PREDICT_SECONDS 3600L /* requests.timeout of the api ends it before */
+#define PREDICT_SECONDS 0L /* for as long as it takes: requests.timeout of the api ends it */
 #define TOKEN_MAX       4096
 
 /* ---- where it is ---- */
@@ -291,7 +291,7 @@ daemon_request(const struct daemon *daemon, const char *method, const char *path
     struct daemon_answer *ret_answer, struct error *err)
 {
 	struct taking taking = {.take = NULL};
-	int r = perform(daemon, method, path, body, length, ANSWER_SECONDS, &taking, err);
+	int r = perform(daemon, method, path, body, length, body ? PREDICT_SECONDS : ANSWER_SECONDS, &taking, err);
 
 	if (r < 0) {
 		free(taking.answer.body);

@@ -14,7 +14,8 @@
 #define DAEMON_ANSWER_MAX (64u << 20) /* bytes */
 
 struct daemon {
-	char *config; /* absolute path of cortex.yaml; NULL: unknown, there was a --socket */
+	char
+	    *config; /* absolute path of cortex.yaml; NULL: unknown, there was a --socket, perhaps of another machine */
 	char *socket; /* of the unix socket; NULL: it is host */
 	char *host;   /* host:port */
 	char *token;  /* NULL: none */
@@ -34,7 +35,7 @@ MUSTCHECK int daemon_find_config(const struct cli *cli, char **ret_path, struct 
 MUSTCHECK int daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err);
 void daemon_done(struct daemon *daemon);
 
-/* method: GET or POST, with body if it is not NULL (JSON). 0 and an answer of any status (release with daemon_answer_done), or a negative errno and
+/* method: GET or POST, with body if it is not NULL: a sample (JSON), whose answer is waited for as long as it takes. 0 and an answer of any status (release with daemon_answer_done), or a negative errno and
  * err: there is nobody, and how to start it. */
 MUSTCHECK int daemon_request(const struct daemon *daemon, const char *method, const char *path, const char *body,
     size_t length, struct daemon_answer *ret_answer, struct error *err);

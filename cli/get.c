@@ -52,6 +52,8 @@ show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (daemon->host && !daemon->config && !cli->output)
+		view_from(status, daemon->host);
 	if (name)
 		api = view_find_newest(status, name);
 	if (name && !api) {

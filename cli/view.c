@@ -64,6 +64,28 @@ view_find_newest(const json_t *status, const char *name)
 	return found;
 }
 
+void
+view_from(json_t *status, const char *host)
+{
+	static const char *const any[] = {"*:", "0.0.0.0:", "[::]:"};
+	json_t *listener;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "listeners"), i, listener)
+	{
+		const char *text = view_text(listener, "text");
+
+		for (size_t j = 0; j < N_ELEMENTS(any); j++)
+			if (!strncmp(text, any[j], strlen(any[j]))) {
+				char *url = xasprintf(
+				    "http://%.*s%s", (int)(strrchr(host, ':') - host), host, strrchr(text, ':'));
+
+				json_object_set_new(listener, "url", json_string(url));
+				free(url);
+			}
+	}
+}
+
 bool
 view_endpoint(const json_t *status, const json_t *api, char **ret_url, char **ret_socket)
 {

@@ -606,9 +606,42 @@ def test_over_tcp_the_token_is_needed(start, cortex, tmp_path):
         assert "cannot read the token" in cortex("get", "--socket", address, "--token-file", tmp_path / "none", status=1)
         token = cortexd.folder / ".cortex" / "token"
         assert cortex("get", "-o", "name", "--socket", address, "--token-file", token) == "price\nclass\n"
+        (cortex.folder / "sample.json").write_text('{"x": 2}')
+        assert cortex("predict", "price", "sample.json", "--debug", "--socket", address, "--token-file", token) == "3.0\n"
+        cortexd.wait_log("sample: ")
         # The project says all that is needed.
         assert Cortex(cortexd.folder)("get", "-o", "name") == "price\nclass\n"
         assert "deployed:" in Cortex(cortexd.folder)("deploy")
+
+
+def test_the_apis_of_another_machine_are_reached_there(cortex, port):
+    """127.0.0.2 stands for it: in its status is what a client there is to use, which here would be somebody else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self, text):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self):
+            listeners = [{"text": f"{host}:8888", "url": "http://127.0.0.1:8888"}]
+            self.answer(json.dumps({"apis": [{"name": "price", "endpoint": "/shop/price"}], "listeners": listeners}))
+
+        def do_POST(self):
+            self.answer(f"{self.path} {self.rfile.read(int(self.headers['Content-Length'])).decode()}")
+
+        def log_message(self, *unused):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.2", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for host, expected in (("*", "127.0.0.2"), ("0.0.0.0", "127.0.0.2"), ("[::]", "127.0.0.2"), ("127.0.0.1", "127.0.0.1")):
+            printed = cortex("get", "price", "--socket", f"127.0.0.2:{port}")
+            assert f"endpoint: http://{expected}:8888/shop/price\n" in printed and f"@sample.json http://{expected}:8888/" in printed
+        assert cortex("predict", "price", "-", "--socket", f"127.0.0.2:{port}", stdin="1") == "/predict?api=price 1\n"
+        assert cortex("predict", "price", "-", "--debug", "--socket", f"127.0.0.2:{port}", stdin="1") == "/predict?api=price&debug=true 1\n"
+        server.shutdown()
 
 
 def test_a_cortexd_without_an_admin_interface(start):
