@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,8 +165,23 @@ struct taking {
 	CURL *curl;
 	daemon_take_fn *take; /* NULL: into the answer */
 	void *arg;
+	int folder; /* of the socket, while it is asked */
 	bool too_large, stopped;
 };
+
+/* The path of a socket is short (sun_path, and curl's is no longer), that of a folder is not: go by way of its descriptor, which is the
+ * caller's; or a negative errno. */
+static int
+shorten(const char *socket, char *room, size_t size)
+{
+	const char *name = strrchr(socket, '/');
+	char *folder = name ? xasprintf("%.*s/", (int)(name - socket), socket) : xstrdup(".");
+	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), r = fd < 0 ? -errno : fd;
+
+	snprintf(room, size, "/proc/self/fd/%d/%s", fd, name ? name + 1 : socket);
+	free(folder);
+	return r;
+}
 
 static size_t
 on_bytes(char *bytes, size_t size, size_t n, void *arg)
@@ -193,6 +209,7 @@ static CURL *
 new_request(const char *url, const char *socket, struct taking *taking)
 {
 	CURL *curl = curl_easy_init();
+	char path[PATH_MAX];
 
 	ASSERT(curl);
 	taking->curl = curl;
@@ -204,9 +221,29 @@ new_request(const char *url, const char *socket, struct taking *taking)
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, taking);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "cortex/" CORTEXD_VERSION);
-	if (socket)
-		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
+	taking->folder = -1;
+	if (socket) {
+		taking->folder = shorten(socket, path, sizeof(path));
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, taking->folder < 0 ? socket : path);
+	}
 	return curl;
+}
+
+/* Frees all of it. */
+static CURLcode
+run(CURL *curl, struct curl_slist *fields, long seconds, struct taking *taking)
+{
+	CURLcode code;
+
+	fields = curl_slist_append(fields, "Expect:");
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, seconds);
+	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &taking->answer.status);
+	curl_slist_free_all(fields);
+	curl_easy_cleanup(curl);
+	fd_close(&taking->folder);
+	return code;
 }
 
 static void
@@ -246,9 +283,7 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 	CURL *curl = new_request(url, daemon->socket, taking);
 	struct curl_slist *fields = curl_slist_append(NULL, "X-Cortexd: 1");
 	CURLcode code;
-	int r = 0;
 
-	fields = curl_slist_append(fields, "Expect:");
 	if (daemon->token) {
 		char *field = xasprintf("Authorization: Bearer %s", daemon->token);
 
@@ -259,16 +294,9 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 		fields = curl_slist_append(fields, "Content-Type: application/json");
 	if (!strcmp(method, "POST"))
 		set_body(curl, body, length);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, seconds);
-	code = curl_easy_perform(curl);
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &taking->answer.status);
-	if (code != CURLE_OK && !taking->stopped)
-		r = explain(daemon, taking, code, err);
-	curl_slist_free_all(fields);
-	curl_easy_cleanup(curl);
 	free(url);
-	return r;
+	code = run(curl, fields, seconds, taking);
+	return code == CURLE_OK || taking->stopped ? 0 : explain(daemon, taking, code, err);
 }
 
 /* What an answer other than 200 says, in one line. -ENOENT: what is asked for is not there. */
@@ -358,13 +386,8 @@ daemon_post(const char *url, const char *socket, const char *body, size_t length
 	struct curl_slist *fields = curl_slist_append(NULL, "Content-Type: application/json");
 	CURLcode code;
 
-	fields = curl_slist_append(fields, "Expect:");
 	set_body(curl, body, length);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, PREDICT_SECONDS);
-	code = curl_easy_perform(curl);
-	curl_slist_free_all(fields);
-	curl_easy_cleanup(curl);
+	code = run(curl, fields, PREDICT_SECONDS, &taking);
 	if (code != CURLE_OK) {
 		free(taking.answer.body);
 		return error_set(err, -EIO, "%s: %s", url, curl_easy_strerror(code));

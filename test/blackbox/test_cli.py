@@ -539,6 +539,17 @@ def test_without_cortexd_it_says_how_to_start_it(cortex):
     assert "is good" in cortex("check")
 
 
+def test_in_a_deep_folder(start, tmp_path):
+    """The path of its socket is longer than that of a socket may be."""
+    folder = tmp_path / ("deep" * 30) / ("er" * 40)
+    cortexd = start({"cortex.yaml": SHOP, "price.py": PRICE, "class.py": CLASS, "sample.json": '{"x": 2}'}, replicas=3, folder=folder)
+    cortex = Cortex(cortexd.folder)
+    assert cortex("get", "-o", "name") == "price\nclass\n"
+    assert cortex("predict", "price", "sample.json") == "3.0\n"
+    cortexd.stop()
+    assert "no cortexd serves" in cortex("get", status=1)
+
+
 def test_a_socket_that_cortexd_left_behind(shop):
     shop.stop()
     left = socket.socket(socket.AF_UNIX)
