@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/config.h"
@@ -82,7 +84,37 @@ reachable(const struct listen_config *listen)
 	return xasprintf(is_v6 ? "[%s]:%u" : "%s:%u", listen->host, listen->port);
 }
 
-/* The unix socket, or, where there is none, the first of the other addresses with the token that cortexd has made. */
+/* The path of a socket is short (sun_path, and curl's is no longer), that of a folder is not: go by way of its descriptor, which is the
+ * caller's; or a negative errno. */
+static int
+shorten(const char *socket, char *room, size_t size)
+{
+	const char *name = strrchr(socket, '/');
+	char *folder = name ? xasprintf("%.*s/", (int)(name - socket), socket) : xstrdup(".");
+	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), r = fd < 0 ? -errno : fd;
+
+	snprintf(room, size, "/proc/self/fd/%d/%s", fd, name ? name + 1 : socket);
+	free(folder);
+	return r;
+}
+
+static bool
+is_listened_on(const char *socket_path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int folder = shorten(socket_path, address.sun_path, sizeof(address.sun_path)), fd;
+	bool is;
+
+	if (folder < 0)
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	is = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN; /* too many wait */
+	fd_close(&fd);
+	fd_close(&folder);
+	return is;
+}
+
+/* The address that is meant by server.admin, with the token that cortexd has made. */
 static int
 find_by_server(struct daemon *daemon, const struct server_config *server, struct error *err)
 {
@@ -92,10 +124,9 @@ find_by_server(struct daemon *daemon, const struct server_config *server, struct
 	if (server->admin_none)
 		return error_set(err, -ENOENT, "\"%s\" says that cortexd has no admin interface (server.admin: none)",
 		    daemon->config);
-	if (server->admin_unix || server->n_admin == 0) {
-		daemon->socket = xasprintf("%s/control.sock", server->state_dir);
+	if (server->admin_unix || server->n_admin == 0)
 		return 0;
-	}
+	free(take_ptr(&daemon->socket));
 	daemon->host = reachable(&server->admin[0]);
 	if (daemon->token)
 		return 0;
@@ -106,22 +137,52 @@ find_by_server(struct daemon *daemon, const struct server_config *server, struct
 	return r;
 }
 
-/* A config that has become bad while cortexd serves still tells where its folder is. */
+static bool
+serves_config(const struct daemon *daemon)
+{
+	json_t *status = NULL;
+	char *served = NULL;
+	bool same;
+
+	if (daemon_status(daemon, &status, NULL) == 0)
+		served = realpath(json_string_value(json_object_get(status, "config")), NULL);
+	same = served && !strcmp(served, daemon->config);
+	json_decref(status);
+	free(served);
+	return same;
+}
+
+/* A cortexd that runs has the settings that it began with, whatever is in the file by now: its socket counts for more, also the one in the
+ * usual place. */
 static int
 find_by_config(struct daemon *daemon, struct error *err)
 {
 	const char *path = daemon->config;
+	char *usual = xasprintf("%.*s/.cortex", (int)(strrchr(path, '/') - path), path);
 	struct config_errors errors;
-	struct config *config;
+	struct config *config = NULL;
 	int r = 0;
 
-	if (config_load_to_prepare(path, &config, &errors) == 0) {
-		r = find_by_server(daemon, &config->server, err);
-		config_unref(config);
-	} else {
-		daemon->socket = xasprintf("%.*s/.cortex/control.sock", (int)(strrchr(path, '/') - path), path);
-	}
+	if (config_load_to_prepare(path, &config, &errors) < 0)
+		daemon->bad = xstrdup(errors.lines[0]);
 	config_errors_done(&errors);
+	daemon->state_dir = xstrdup(config ? config->server.state_dir : usual);
+	daemon->socket = xasprintf("%s/control.sock", daemon->state_dir);
+	if (config && strcmp(usual, daemon->state_dir) != 0 && !is_listened_on(daemon->socket)) {
+		struct daemon other = *daemon;
+
+		other.socket = xasprintf("%s/control.sock", usual);
+		if (is_listened_on(other.socket) && serves_config(&other)) {
+			free(daemon->socket);
+			daemon->socket = other.socket;
+		} else {
+			free(other.socket);
+		}
+	}
+	if (config && !is_listened_on(daemon->socket))
+		r = find_by_server(daemon, &config->server, err);
+	config_unref(config);
+	free(usual);
 	return r;
 }
 
@@ -149,10 +210,28 @@ daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 	return 0;
 }
 
+int
+daemon_find_again(const struct cli *cli, struct daemon *daemon, struct error *err)
+{
+	struct daemon found;
+	int r = daemon_find(cli, &found, err);
+
+	if (r == 0) {
+		struct daemon old = *daemon;
+
+		*daemon = found;
+		found = old;
+	}
+	daemon_done(&found);
+	return r;
+}
+
 void
 daemon_done(struct daemon *daemon)
 {
 	free(daemon->config);
+	free(daemon->bad);
+	free(daemon->state_dir);
 	free(daemon->socket);
 	free(daemon->host);
 	free(daemon->token);
@@ -168,20 +247,6 @@ struct taking {
 	int folder; /* of the socket, while it is asked */
 	bool too_large, stopped;
 };
-
-/* The path of a socket is short (sun_path, and curl's is no longer), that of a folder is not: go by way of its descriptor, which is the
- * caller's; or a negative errno. */
-static int
-shorten(const char *socket, char *room, size_t size)
-{
-	const char *name = strrchr(socket, '/');
-	char *folder = name ? xasprintf("%.*s/", (int)(name - socket), socket) : xstrdup(".");
-	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), r = fd < 0 ? -errno : fd;
-
-	snprintf(room, size, "/proc/self/fd/%d/%s", fd, name ? name + 1 : socket);
-	free(folder);
-	return r;
-}
 
 static size_t
 on_bytes(char *bytes, size_t size, size_t n, void *arg)
@@ -254,6 +319,28 @@ set_body(CURL *curl, const char *body, size_t length)
 	curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
 }
 
+/* Does a cortexd that runs have the state directory? To try its lock would be in the way of one that starts. */
+static bool
+is_owned(const char *state_dir)
+{
+	static const char name[] = " (cortexd) ";
+	char *path = xasprintf("%s/lock", state_dir), *pid = NULL, *stat = NULL;
+	const char *found = NULL;
+	bool is;
+
+	if (file_read_all(path, 64, &pid, NULL) == 0) {
+		free(path);
+		path = xasprintf("/proc/%d/stat", atoi(pid));
+		if (file_read_all(path, 4096, &stat, NULL) == 0)
+			found = strstr(stat, name);
+	}
+	is = found && found[strlen(name)] != 'Z';
+	free(path);
+	free(pid);
+	free(stat);
+	return is;
+}
+
 /* Nobody is there. */
 static int
 explain(const struct daemon *daemon, const struct taking *taking, CURLcode code, struct error *err)
@@ -266,9 +353,16 @@ explain(const struct daemon *daemon, const struct taking *taking, CURLcode code,
 		return error_set(err, -ETIMEDOUT, "cortexd does not answer (%s)", where);
 	if (code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST)
 		return error_set(err, -EIO, "cannot speak to cortexd (%s): %s", where, curl_easy_strerror(code));
-	if (daemon->socket && access(daemon->socket, F_OK) == 0 && access(daemon->socket, W_OK) < 0)
+	if (daemon->socket && access(daemon->socket, W_OK) < 0 && errno == EACCES)
 		return error_set(err, -EACCES, "may not speak to cortexd: %s: %s; use its user, or sudo",
 		    daemon->socket, strerror(EACCES));
+	if (daemon->bad)
+		return error_set(err, -ECONNREFUSED, "cannot tell where cortexd is, if it runs: %s", daemon->bad);
+	if (daemon->state_dir && is_owned(daemon->state_dir))
+		return error_set(err, -ECONNREFUSED,
+		    "cortexd runs, but not, or not yet, with the admin interface of \"%s\"; to apply that: cortexd "
+		    "--reload -c %s",
+		    daemon->config, daemon->config);
 	if (daemon->config)
 		return error_set(err, -ECONNREFUSED, "no cortexd serves \"%s\"; start it with: cortexd -c %s",
 		    daemon->config, daemon->config);

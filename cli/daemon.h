@@ -16,9 +16,11 @@
 struct daemon {
 	char
 	    *config; /* absolute path of cortex.yaml; NULL: unknown, there was a --socket, perhaps of another machine */
-	char *socket; /* of the unix socket; NULL: it is host */
-	char *host;   /* host:port */
-	char *token;  /* NULL: none */
+	char *bad;   /* the first of the errors in that; NULL: there is none */
+	char *state_dir; /* that it has; NULL: unknown */
+	char *socket;    /* of the unix socket; NULL: it is host */
+	char *host;      /* host:port */
+	char *token;     /* NULL: none */
 };
 
 struct daemon_answer {
@@ -31,8 +33,11 @@ struct daemon_answer {
  * err. */
 MUSTCHECK int daemon_find_config(const struct cli *cli, char **ret_path, struct error *err);
 
-/* 0, or a negative errno and err. Release with daemon_done in either case. Nothing is asked yet. */
+/* 0, or a negative errno and err. Release with daemon_done in either case. That it is found does not mean that it is there. */
 MUSTCHECK int daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err);
+
+/* When it is not there any more: a reload may have moved it. After an error daemon is as it was. */
+MUSTCHECK int daemon_find_again(const struct cli *cli, struct daemon *daemon, struct error *err);
 void daemon_done(struct daemon *daemon);
 
 /* method: GET or POST, with body if it is not NULL: a sample (JSON), whose answer is waited for as long as it takes. 0 and an answer of any status (release with daemon_answer_done), or a negative errno and

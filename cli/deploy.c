@@ -21,6 +21,7 @@
 #define SHOWN_MAX 20   /* apis that are shown while they change */
 
 struct follow {
+	const struct cli *cli;
 	double number; /* of the reload */
 	double pid;    /* of the cortexd that was asked for it */
 	int n_lines;   /* on the terminal, to be painted over */
@@ -122,7 +123,7 @@ was_restarted(const struct follow *follow, const json_t *status)
 
 /* Until the reload is over. Its state in the last status, which is the caller's; NULL: nobody is there any more. */
 static json_t *
-wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *err)
+wait_for_end(struct follow *follow, struct daemon *daemon, struct error *err)
 {
 	static const struct timespec moment = {0, LOOK_MS * 1000000};
 	int64_t gone_ms = 0; /* since when; 0: it is there */
@@ -133,7 +134,7 @@ wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *e
 
 		if (daemon_status(daemon, &status, err) < 0) {
 			gone_ms = gone_ms > 0 ? gone_ms : clock_ms();
-			if (clock_ms() - gone_ms > GONE_MS)
+			if (daemon_find_again(follow->cli, daemon, err) < 0 || clock_ms() - gone_ms > GONE_MS)
 				return NULL;
 			continue;
 		}
@@ -153,9 +154,9 @@ wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *e
 }
 
 static int
-follow_reload(const struct daemon *daemon, double pid, double number)
+follow_reload(const struct cli *cli, struct daemon *daemon, double pid, double number)
 {
-	struct follow follow = {.number = number, .pid = pid};
+	struct follow follow = {.cli = cli, .number = number, .pid = pid};
 	const json_t *reload;
 	struct error err;
 	json_t *status = wait_for_end(&follow, daemon, &err);
@@ -180,7 +181,7 @@ follow_reload(const struct daemon *daemon, double pid, double number)
 }
 
 static int
-request_reload(const struct daemon *daemon, double pid)
+request_reload(const struct cli *cli, struct daemon *daemon, double pid)
 {
 	struct daemon_answer answer;
 	struct error err;
@@ -198,7 +199,7 @@ request_reload(const struct daemon *daemon, double pid)
 	number = view_number(json, "number");
 	json_decref(json);
 	daemon_answer_done(&answer);
-	return follow_reload(daemon, pid, number);
+	return follow_reload(cli, daemon, pid, number);
 }
 
 /* Two configs in one folder have the same state directory, and only one of them is served. *ret_pid: by that cortexd. */
@@ -238,7 +239,7 @@ run_deploy(struct cli *cli)
 	else if ((cli->config || !cli->socket) && daemon_find_config(cli, &config, &err) < 0)
 		cli_fail("%s", err.text);
 	else if ((!config || check_config(config) == 0) && is_served(&daemon, config, &pid))
-		result = request_reload(&daemon, pid);
+		result = request_reload(cli, &daemon, pid);
 	free(config);
 	daemon_done(&daemon);
 	return result;

@@ -143,7 +143,7 @@ wait_for_next(void)
 
 /* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. */
 static int
-watch(const struct cli *cli, const struct daemon *daemon)
+watch(const struct cli *cli, struct daemon *daemon)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 	struct termios before, raw;

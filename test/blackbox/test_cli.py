@@ -259,8 +259,8 @@ def test_watch_outlives_cortexd_on_a_terminal(shop):
         assert "available" in piped.stdout.readline()
         terminal.wait_for("class .*live")
         shop.stop()
-        terminal.wait_for("no cortexd serves ")
-        assert "no cortexd serves" in piped.communicate(timeout=PATIENCE)[0] and piped.returncode == 1
+        terminal.wait_for("no cortexd serves |cortexd runs, but")
+        assert re.search("no cortexd serves |cortexd runs, but", piped.communicate(timeout=PATIENCE)[0]) and piped.returncode == 1
         size = len(terminal.output)
         shop.launch()
         terminal.wait_for("class .*live", since=size)
@@ -558,6 +558,43 @@ def test_a_socket_that_cortexd_left_behind(shop):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(shop.folder / ".cortex" / "control.sock"))
     assert "start it with: cortexd -c" in shop.cortex("get", status=1)
+
+
+def test_one_that_runs_is_found_whatever_is_in_the_file_by_now(shop):
+    with reserved_port() as admin_port:
+        config = SHOP.replace("@PORT@", str(shop.port))
+        for server, problem in (("admin: none", ""), (f"admin: 127.0.0.1:{admin_port}", ""), ("state_dir: other", "server.state_dir cannot change while cortexd runs")):
+            shop.write({"cortex.yaml": f"{config}  {server}\n"})
+            assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+            if problem:
+                shop.expect_error(problem)
+                assert problem in shop.cortex("deploy", status=1)
+        shop.write({"cortex.yaml": f"{config}  admin: 127.0.0.1:{admin_port}\n"})
+        assert "deployed:" in shop.cortex("deploy")
+        assert not (shop.folder / ".cortex" / "control.sock").exists()
+        assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+        shop.note_descriptors()
+        # Nothing says where that is any more.
+        shop.write({"cortex.yaml": config})
+        command = f"cortexd --reload -c {shop.folder}/cortex.yaml"
+        assert f"cortexd runs, but not, or not yet, with the admin interface of \"{shop.folder}/cortex.yaml\"; to apply that: {command}\n" in shop.cortex("get", status=1)
+        subprocess.run([BUILD / "bin" / "cortexd", *command.split()[1:]], check=True, timeout=PATIENCE)
+        shop.note_descriptors()
+        assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+
+
+def test_a_config_that_is_bad_does_not_tell_where_cortexd_is(cortex):
+    for name in ("price.py", "class.py"):
+        (cortex.folder / name).touch()
+    (cortex.folder / "cortex.yaml").write_text(SHOP.replace("min_replicas: 2", "min_replicas: two") + "  state_dir: other\n")
+    assert re.match(r"cortex: cannot tell where cortexd is, if it runs: \S*/cortex.yaml:7:\d+: .*min_replicas", cortex("get", status=1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_another_user_may_not_speak_to_it(shop):
+    (shop.folder / ".cortex").chmod(0o700)
+    done = subprocess.run([CORTEX.resolve(), "get", "--socket", shop.folder / ".cortex" / "control.sock"], cwd="/", user=65534, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and "may not speak to cortexd: " in done.stderr and done.stderr.endswith("; use its user, or sudo\n"), done.stderr
 
 
 def test_wrong_sockets(shop, cortex, tmp_path):
