@@ -654,6 +654,8 @@ def test_over_tcp_the_token_is_needed(start, cortex, tmp_path):
         assert "cannot read the token" in cortex("get", "--socket", address, "--token-file", tmp_path / "none", status=1)
         token = cortexd.folder / ".cortex" / "token"
         assert cortex("get", "-o", "name", "--socket", address, "--token-file", token) == "price\nclass\n"
+        for other in (f"http://{address}", f"http://{address}/", f"some.name.localhost:{admin_port}"):
+            assert cortex("get", "-o", "name", "--socket", other, "--token-file", token) == "price\nclass\n"
         (cortex.folder / "sample.json").write_text('{"x": 2}')
         assert cortex("predict", "price", "sample.json", "--debug", "--socket", address, "--token-file", token) == "3.0\n"
         cortexd.wait_log("sample: ")
