@@ -130,9 +130,9 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 
 /* Wait for the next look. False: that was enough. */
 static bool
-wait_for_next(void)
+wait_for_next(bool has_keys)
 {
-	struct pollfd keys = {.fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};
+	struct pollfd keys = {.fd = has_keys ? STDIN_FILENO : -1, .events = POLLIN};
 	char key;
 
 	resized = 0;
@@ -141,13 +141,14 @@ wait_for_next(void)
 	return !interrupted;
 }
 
-/* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. */
+/* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. Keys are read
+ * as they come only there: in a pipe its other end may end us, with the terminal as it is then. */
 static int
 watch(const struct cli *cli, struct daemon *daemon)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 	struct termios before, raw;
-	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0, seen = false, told = false;
+	bool has_keys = text_is_terminal() && tcgetattr(STDIN_FILENO, &before) == 0, seen = false, told = false;
 	int result = EXIT_SUCCESS;
 	struct error err;
 
@@ -168,7 +169,7 @@ watch(const struct cli *cli, struct daemon *daemon)
 			told = true;
 			result = cli_fail("%s", err.text);
 		}
-	} while (seen && (!told || text_is_terminal()) && wait_for_next() && !interrupted);
+	} while (seen && (!told || text_is_terminal()) && wait_for_next(has_keys) && !interrupted);
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	return result;

@@ -253,6 +253,14 @@ def test_watch_ends_with_ctrl_c(shop):
         assert terminal.modes() == (True, True)
 
 
+def test_watch_in_a_pipe_leaves_the_terminal_alone(shop):
+    with Terminal(["sh", "-c", f"{shlex.quote(str(CORTEX))} get -w | head -1; echo en''ded"], cwd=shop.folder) as terminal:
+        terminal.wait_for("^api .*available")
+        assert terminal.modes() == (True, True)
+        terminal.wait_for("ended")
+        assert terminal.wait() == 0
+
+
 def test_watch_outlives_cortexd_on_a_terminal(shop):
     with shop.cortex.terminal("get", "--watch") as terminal:
         piped = subprocess.Popen([CORTEX, "get", "--watch"], cwd=shop.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
