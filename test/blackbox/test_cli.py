@@ -505,6 +505,11 @@ def test_delete_asks_on_a_terminal(shop):
         terminal.wait_for(r"\[y/N\] ")
         terminal.send("y\n")
         assert terminal.wait() == 0
+    with Terminal(["sh", "-c", f"{shlex.quote(str(CORTEX))} delete price | cat"], cwd=shop.folder) as terminal:
+        terminal.wait_for(r'end the api "price".*\[y/N\] ')
+        terminal.send("n\n")
+        terminal.wait_for("nothing was done")
+        terminal.wait()
     assert "price ends" in shop.cortex.seen("delete", "price", "--force")
 
 
@@ -823,6 +828,6 @@ def test_every_command_explains_itself(cortex):
 
 def test_a_command_line_that_makes_no_sense(cortex):
     for args in ((), ("nosuch",), ("help", "nosuch"), ("get", "a", "b"), ("logs",), ("predict", "a"), ("get", "--nosuch"), ("get", "-o"), ("completion", "ksh"), ("check", "-w"),
-                 ("deploy", "--force"), ("version", "more")):  # fmt: skip
+                 ("deploy", "--force"), ("delete", "a", "--follow"), ("logs", "a", "--force"), ("version", "more")):  # fmt: skip
         complaint = cortex(*args, status=2)
         assert "cortex" in complaint and cortex.printed == "", args
