@@ -449,7 +449,9 @@ daemon_stream(const struct daemon *daemon, const char *path, daemon_take_fn *tak
 	struct taking taking = {.take = take, .arg = arg};
 	int r = perform(daemon, "GET", path, NULL, 0, 0, &taking, err);
 
-	if (r == 0 && taking.answer.status != 200)
+	if (taking.answer.status == 200)
+		r = r < 0 ? -EPIPE : 0;
+	else if (r == 0)
 		r = refused(daemon, &taking.answer, err);
 	free(taking.answer.body);
 	return r;

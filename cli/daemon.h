@@ -47,7 +47,7 @@ MUSTCHECK int daemon_request(const struct daemon *daemon, const char *method, co
 void daemon_answer_done(struct daemon_answer *answer);
 
 /* GET that goes on: take is called with what comes, in pieces; it ends with the other side, or when take gives false. -ENOENT: cortexd has no such
- * thing, and err is what it says. */
+ * thing, and err is what it says; -EPIPE: it has begun, and was cut off. */
 typedef bool daemon_take_fn(const char *bytes, size_t length, void *arg);
 MUSTCHECK int daemon_stream(
     const struct daemon *daemon, const char *path, daemon_take_fn *take, void *arg, struct error *err);

@@ -463,12 +463,30 @@ def test_logs_are_followed_until_ctrl_c(shop):
         assert terminal.process.returncode == -signal.SIGINT
 
 
-def test_logs_that_are_followed_end_with_cortexd(shop):
+def test_logs_that_are_followed_go_on_after_their_monitor_and_cortexd(shop):
+    shop.expect_error("monitor")
     with shop.cortex.terminal("logs", "price", "-f") as terminal:
         shop.cortex("predict", "price", "-", stdin='{"x": 10}')
         terminal.wait_for("asked for 10")
+
+        def goes_on(number, size):
+            def seen():
+                shop.cortex("predict", "price", "-", stdin=json.dumps({"x": number}))
+                terminal.read(0.01)
+                return f"asked for {number}" in terminal.output[size:]
+
+            terminal.wait_for("^cortex: the log has ended; waiting for cortexd", since=size)
+            wait_until(seen, "it goes on")
+            assert "asked for 10" not in terminal.output[size:]
+
+        size = len(terminal.output)
+        os.kill(shop.monitor(), signal.SIGKILL)
+        goes_on(20, size)
+        size = len(terminal.output)
         shop.stop()
-        terminal.wait()
+        shop.launch()
+        shop.wait_ready(3)
+        goes_on(30, size)
 
 
 def test_what_an_api_prints_does_not_speak_to_the_terminal(shop):
