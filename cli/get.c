@@ -169,7 +169,7 @@ watch(const struct cli *cli, struct daemon *daemon)
 			told = true;
 			result = cli_fail("%s", err.text);
 		}
-	} while (seen && (!told || text_is_terminal()) && wait_for_next(has_keys) && !interrupted);
+	} while (seen && (!told || text_is_terminal()) && !ferror(stdout) && wait_for_next(has_keys) && !interrupted);
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	return result;

@@ -1,6 +1,7 @@
 /*
  * cortex - deploys, shows and steers the apis of a cortexd. See cli.h.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
@@ -334,7 +335,8 @@ main(int argc, char **argv)
 		text_init(cli.no_color);
 		status = cli.command->run(&cli);
 	}
-	if (fflush(stdout) != 0 && status == EXIT_SUCCESS)
-		status = EXIT_FAILURE;
+	errno = 0;
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
+		status = cli_fail("cannot write all of it%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
 	return status;
 }

@@ -282,6 +282,15 @@ def test_a_reader_that_leaves_ends_it_quietly(shop):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_output_that_cannot_be_written_is_an_error(shop):
+    shop.cortex("predict", "price", "sample.json")
+    wait_until(lambda: "asked for" in shop.cortex("logs", "price"), "something is logged")
+    for args in (("get",), ("get", "-w"), ("get", "-o", "json"), ("logs", "price"), ("logs", "price", "-f"), ("deploy",), ("predict", "price", "sample.json"), ("help",)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([CORTEX, *args], cwd=shop.folder, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+        assert done.returncode == 1 and re.fullmatch(r"cortex: cannot write all of it(: No space left on device)?\n", done.stderr), (args, done.stderr)
+
+
 # --- deploy ------------------------------------------------------------------------------------------------------------
 def test_deploy_follows_a_change_to_its_end(shop):
     shop.write({"price.py": PRICE.replace("1.5", "2.5")})
