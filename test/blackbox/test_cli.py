@@ -271,7 +271,7 @@ def test_watch_outlives_cortexd_on_a_terminal(shop):
         assert re.search("no cortexd serves |cortexd runs, but", piped.communicate(timeout=PATIENCE)[0]) and piped.returncode == 1
         size = len(terminal.output)
         shop.launch()
-        terminal.wait_for("class .*live", since=size)
+        terminal.wait_for(r"class .*live(?s:.)*\x1b\[J", since=size)
         assert "no cortexd serves" not in terminal.screen
         terminal.send("q")
         assert terminal.wait() == 0
