@@ -225,6 +225,7 @@ daemon_find_again(const struct cli *cli, struct daemon *daemon, struct error *er
 		struct daemon old = *daemon;
 
 		*daemon = found;
+		daemon->is_enough = old.is_enough;
 		found = old;
 	}
 	daemon_done(&found);
@@ -354,6 +355,8 @@ explain(const struct daemon *daemon, const struct taking *taking, CURLcode code,
 
 	if (taking->too_large)
 		return error_set(err, -E2BIG, "the answer of cortexd is too large");
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		return error_set(err, -ECANCELED, "that was enough");
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return error_set(err, -ETIMEDOUT, "cortexd does not answer (%s)", where);
 	if (code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST)
@@ -372,6 +375,14 @@ explain(const struct daemon *daemon, const struct taking *taking, CURLcode code,
 		return error_set(err, -ECONNREFUSED, "no cortexd serves \"%s\"; start it with: cortexd -c %s",
 		    daemon->config, daemon->config);
 	return error_set(err, -ECONNREFUSED, "no cortexd listens on %s; start it with: cortexd -c cortex.yaml", where);
+}
+
+static int
+progress_cb(void *arg, UNUSED curl_off_t all, UNUSED curl_off_t now, UNUSED curl_off_t up_all, UNUSED curl_off_t up_now)
+{
+	const struct daemon *daemon = arg;
+
+	return daemon->is_enough();
 }
 
 static int
@@ -396,6 +407,11 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 	if (!strcmp(method, "POST"))
 		set_body(curl, body, length);
 	free(url);
+	if (daemon->is_enough) {
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_cb);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, daemon);
+	}
 	code = run(curl, fields, seconds, taking);
 	return code == CURLE_OK || taking->stopped ? 0 : explain(daemon, taking, code, err);
 }

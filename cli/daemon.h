@@ -14,13 +14,15 @@
 #define DAEMON_ANSWER_MAX (64u << 20) /* bytes */
 
 struct daemon {
-	char
-	    *config; /* absolute path of cortex.yaml; NULL: unknown, there was a --socket, perhaps of another machine */
-	char *bad;   /* the first of the errors in that; NULL: there is none */
+	char *config; /* absolute path of cortex.yaml; NULL: unknown, there was a --socket, maybe of another machine */
+	char *bad;    /* the first of the errors in that; NULL: there is none */
 	char *state_dir; /* that it has; NULL: unknown */
 	char *socket;    /* of the unix socket; NULL: it is host */
 	char *host;      /* host:port */
 	char *token;     /* NULL: none */
+
+	/* Asked while an answer is waited for, once a second and after a signal; true: the error is -ECANCELED. NULL: it is waited for. */
+	bool (*is_enough)(void);
 };
 
 struct daemon_answer {

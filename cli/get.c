@@ -84,14 +84,13 @@ show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 
 /* ---- watching ---- */
 
-static volatile sig_atomic_t resized, interrupted;
+static volatile sig_atomic_t interrupted;
+static bool has_keys;
 
 static void
 on_signal(int number)
 {
-	if (number == SIGWINCH)
-		resized = 1;
-	else
+	if (number != SIGWINCH) /* that is another look */
 		interrupted = 1;
 }
 
@@ -128,17 +127,27 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	return 0;
 }
 
-/* Wait for the next look. False: that was enough. */
+/* Keys that were typed, or SIGINT. */
 static bool
-wait_for_next(bool has_keys)
+is_enough(void)
 {
 	struct pollfd keys = {.fd = has_keys ? STDIN_FILENO : -1, .events = POLLIN};
 	char key;
 
-	resized = 0;
-	if (poll(&keys, 1, WATCH_MS) > 0)
-		return read(STDIN_FILENO, &key, 1) == 1 && key != 'q';
-	return !interrupted;
+	while (!interrupted && poll(&keys, 1, 0) > 0)
+		if (read(STDIN_FILENO, &key, 1) != 1 || key == 'q')
+			interrupted = 1;
+	return interrupted;
+}
+
+/* Until the next look, which any key brings about. */
+static void
+wait_for_next(void)
+{
+	struct pollfd keys = {.fd = has_keys ? STDIN_FILENO : -1, .events = POLLIN};
+
+	if (!interrupted)
+		poll(&keys, 1, WATCH_MS);
 }
 
 /* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. Keys are read
@@ -148,10 +157,12 @@ watch(const struct cli *cli, struct daemon *daemon)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 	struct termios before, raw;
-	bool has_keys = text_is_terminal() && tcgetattr(STDIN_FILENO, &before) == 0, seen = false, told = false;
-	int result = EXIT_SUCCESS;
+	bool seen = false, told = false;
+	int r, result = EXIT_SUCCESS;
 	struct error err;
 
+	has_keys = text_is_terminal() && tcgetattr(STDIN_FILENO, &before) == 0;
+	daemon->is_enough = is_enough;
 	sigaction(SIGWINCH, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
@@ -160,16 +171,22 @@ watch(const struct cli *cli, struct daemon *daemon)
 		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 	}
-	do {
-		if (repaint(cli, daemon, !seen, &err) == 0) {
+	while (!is_enough()) {
+		r = told ? daemon_find_again(cli, daemon, &err) : 0;
+		if (r == 0)
+			r = repaint(cli, daemon, !seen, &err);
+		if (r == 0) {
 			seen = true;
 			told = false;
 			result = EXIT_SUCCESS;
-		} else if (!told) {
+		} else if (r != -ECANCELED && !told) {
 			told = true;
 			result = cli_fail("%s", err.text);
 		}
-	} while (seen && (!told || text_is_terminal()) && !ferror(stdout) && wait_for_next(has_keys) && !interrupted);
+		if (!seen || (told && !text_is_terminal()) || ferror(stdout))
+			break;
+		wait_for_next();
+	}
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	return result;

@@ -253,6 +253,18 @@ def test_watch_ends_with_ctrl_c(shop):
         assert terminal.modes() == (True, True)
 
 
+@pytest.mark.parametrize("key", ["q", "\x03"])
+def test_watch_ends_while_nobody_answers(cortex, port, key):
+    """Not because the request has timed out, which is an error."""
+    with socket.create_server(("127.0.0.1", port)) as server, cortex.terminal("get", "-w", "--socket", f"127.0.0.1:{port}") as terminal:
+        with server.accept()[0] as connection:
+            connection.recv(1)
+            wait_until(lambda: terminal.modes() == (False, False), "keys are read")
+            terminal.send(key)
+            assert terminal.wait() == 0
+            assert terminal.modes() == (True, True)
+
+
 def test_watch_in_a_pipe_leaves_the_terminal_alone(shop):
     with Terminal(["sh", "-c", f"{shlex.quote(str(CORTEX))} get -w | head -1; echo en''ded"], cwd=shop.folder) as terminal:
         terminal.wait_for("^api .*available")
