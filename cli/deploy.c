@@ -94,13 +94,14 @@ show_progress(struct follow *follow, const json_t *status)
 	{
 		char text[160];
 		bool settled = view_progress(api, text);
-		int width = MIN(text_width() - 34, 160);
+		int name = MIN(30, text_width() / 2), width = MIN(text_width() - name - 4, 160);
 
 		if (terminal && follow->n_lines >= MIN(SHOWN_MAX, text_height() - 1))
 			break;
 		if (terminal) {
-			printf("%s%-30.30s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
-			    view_text(api, "name"), text_color(COLOR_NONE), (int)text_fit(text, MAX(width, 10)), text);
+			printf("%s%-*.*s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
+			    name, name, view_text(api, "name"), text_color(COLOR_NONE), (int)text_fit(text, width),
+			    text);
 			follow->n_lines++;
 		} else if (note(follow, view_text(api, "name"), text)) {
 			printf("%s: %s\n", view_text(api, "name"), text);

@@ -2,6 +2,7 @@
  * get - cortex get: the apis as a table, one of them in detail, again and again, or as JSON.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -94,6 +95,25 @@ on_signal(int number)
 		interrupted = 1;
 }
 
+/* Over what is there on a terminal, and no more of it than so many rows. Returns how many it takes there, or 0. */
+static int
+print_line(const char *line, int rows)
+{
+	int width = text_width(), columns = text_columns(line);
+	size_t n;
+
+	if (!text_is_terminal()) {
+		puts(line);
+		return 0;
+	}
+	n = text_fit(line, rows * width);
+	columns = MIN(columns, rows * width);
+	/* Behind the last column there is nothing to erase, and some terminals would erase that. */
+	printf("%.*s%s%s\n", (int)n, line, line[n] ? text_color(COLOR_NONE) : "",
+	    columns == 0 || columns % width > 0 ? "\033[K" : "");
+	return MAX((columns + width - 1) / width, 1);
+}
+
 /* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. Returns what show does. */
 static int
 repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct error *err)
@@ -101,7 +121,7 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	char *text = NULL, *line, *rest;
 	size_t length = 0;
 	FILE *memory = open_memstream(&text, &length), *screen = stdout;
-	int r, room = text_height() - 1;
+	int r, room = text_is_terminal() ? text_height() - 1 : INT_MAX;
 
 	if (!memory)
 		return error_set(err, -ENOMEM, "no memory");
@@ -115,11 +135,8 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	}
 	if (text_is_terminal())
 		fputs(first ? "\033[H\033[2J" : "\033[H", stdout);
-	for (line = rest = text; (line = strsep(&rest, "\n")) && rest;) {
-		if (text_is_terminal() && room-- <= 0)
-			break;
-		printf("%s%s\n", line, text_is_terminal() ? "\033[K" : "");
-	}
+	for (line = rest = text; (line = strsep(&rest, "\n")) && rest && room > 0;)
+		room -= print_line(line, room);
 	if (text_is_terminal())
 		fputs("\033[J", stdout);
 	fflush(stdout);

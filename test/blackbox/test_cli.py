@@ -238,9 +238,22 @@ def test_watch_repaints_until_q(shop):
 
 
 def test_watch_shows_no_more_than_fits(shop):
-    with shop.cortex.terminal("get", "price", "-v", "-w", rows=8, columns=150) as terminal:
+    for rows, columns in ((8, 150), (10, 40), (5, 20)):
+        with shop.cortex.terminal("get", "price", "-v", "-w", rows=rows, columns=columns) as terminal:
+            terminal.wait_for(r"\x1b\[J")
+            assert 3 <= len(terminal.screen.splitlines()) < rows
+            terminal.send("q")
+            assert terminal.wait() == 0
+
+
+def test_watch_shows_the_beginning_of_a_message_that_does_not_fit(shop):
+    shop.write({"price.py": "raise ValueError('begins here ' + 'and goes on ' * 100)\n"})
+    shop.expect_error("ValueError")
+    shop.cortex("deploy", status=1)
+    with shop.cortex.terminal("get", "-w", rows=10, columns=60) as terminal:
         terminal.wait_for(r"\x1b\[J")
-        assert len(terminal.screen.splitlines()) <= 7
+        assert len(terminal.screen.splitlines()) == 9
+        assert "begins here" in terminal.screen.replace("\n", "") and terminal.screen.startswith("api")
         terminal.send("q")
         assert terminal.wait() == 0
 
@@ -321,6 +334,9 @@ def test_deploy_on_a_terminal_paints_over_what_it_has_shown(shop):
     assert len(re.findall(r"replicas up to date", seen)) == 2, seen
     assert "\x1b[2A" in shop.cortex.output
     assert re.search(r"^deployed: done", seen, re.MULTILINE)
+    shop.write({"price.py": PRICE})
+    seen = shop.cortex.seen("deploy", columns=35)
+    assert [line.split()[0] for line in seen.splitlines()[:2]] == ["price", "class"] and len(re.findall("^price .*, 2 of", seen, re.MULTILINE)) == 1, seen
 
 
 def test_deploy_without_a_change_is_fine(shop):
