@@ -509,7 +509,8 @@ daemon_post(const char *url, const char *socket, const char *body, size_t length
 	code = run(curl, fields, PREDICT_SECONDS, &taking);
 	if (code != CURLE_OK) {
 		free(taking.answer.body);
-		return error_set(err, -EIO, "%s: %s", url, curl_easy_strerror(code));
+		return error_set(err, -EIO, "%s: %s", url,
+		    taking.too_large ? "the answer is larger than 64 MiB" : curl_easy_strerror(code));
 	}
 	if (!taking.answer.body)
 		taking.answer.body = xstrdup("");

@@ -456,6 +456,13 @@ def test_predict_of_what_is_refused_ends_with_the_text(shop):
     assert re.match(r'cortex: cannot read the sample from "none.json": No such file', shop.cortex("predict", "class", "none.json", status=1))
 
 
+def test_predict_of_an_answer_that_is_too_large(shop):
+    shop.write({"class.py": "def predict(sample, metadata):\n    return {'label': 'a', 'text': 'a' * sample}\n"})
+    shop.cortex("deploy")
+    shop.note_descriptors()
+    assert "/shop/class: the answer is larger than 64 MiB\n" in shop.cortex("predict", "class", "-", stdin=str(64 << 20), status=1)
+
+
 def test_predict_over_a_unix_socket(start, tmp_path):
     cortexd = start({"cortex.yaml": SHOP.replace("127.0.0.1:@PORT@", "unix:http.sock"), "price.py": PRICE, "class.py": CLASS, "sample.json": '{"x": 2}'}, replicas=3)
     cortex = Cortex(cortexd.folder)
