@@ -20,7 +20,7 @@
 static void
 print_json(const json_t *value)
 {
-	char *text = json_dumps(value, JSON_INDENT(2));
+	char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 
 	ASSERT(text);
 	if (text_is_terminal()) {
@@ -61,6 +61,8 @@ show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 		r = error_set(err, -ENOENT, "there is no api \"%s\"; cortex get lists those that there are", name);
 	} else if (cli->output && !strcmp(cli->output, "json")) {
 		print_json(api ? api : status);
+	} else if (cli->output && api) {
+		puts(name);
 	} else if (cli->output) {
 		print_names(status);
 	} else if (api) {

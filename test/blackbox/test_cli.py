@@ -195,6 +195,10 @@ def test_get_as_json_is_the_status(shop):
     api = json.loads(shop.cortex("get", "class", "--output", "json"))
     assert api["endpoint"] == "/shop/class" and api["metrics"]["requests"]["2xx"] == 0
     assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+    assert shop.cortex("get", "class", "-o", "name") == "class\n"
+    shop.cortex("predict", "price", "sample.json")
+    wait_until(lambda: shop.cortex.apis()["price"]["metrics"]["latency_ms"]["total"]["count"], "it is counted")
+    assert all(len(number.replace(".", "").lstrip("0")) <= 15 for number in re.findall(r"\d+\.\d+", shop.cortex.printed))
     assert 'json or name, not "xml"' in shop.cortex("get", "-o", "xml", status=2)
 
 

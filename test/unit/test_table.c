@@ -123,6 +123,9 @@ test_narrow_terminals_get_short_names_then_small_gaps_then_cuts(UNUSED void **st
 	use_terminal(12, true);
 	assert_string_equal(print_small("a", "0123456789"), "name head\na    012345\xe2\x80\xa6\n");
 	assert_string_equal(print_small("a", "01234\xe4\xb8\xad\xe6\x96\x87"), "name head\na    01234\xe2\x80\xa6\n");
+	/* A wide one that does not fit leaves room before the next column. */
+	use_terminal(10, true);
+	assert_string_equal(print_small("abc\xe4\xb8\xad\xe6\x96\x87", "b"), "name  head\nabc\xe2\x80\xa6  b\n");
 	/* Nothing is cut to nothing; it is the terminal that breaks lines then. */
 	use_terminal(3, true);
 	assert_string_equal(print_small("0123456789", "b"), "name  head\n0123\xe2\x80\xa6 b\n");
