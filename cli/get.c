@@ -174,7 +174,7 @@ wait_for_next(void)
 static int
 watch(const struct cli *cli, struct daemon *daemon)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* what is printed is not cut */
 	struct termios before, raw;
 	bool seen = false, told = false;
 	int r, result = EXIT_SUCCESS;
