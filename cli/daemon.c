@@ -247,6 +247,7 @@ daemon_done(struct daemon *daemon)
 
 struct taking {
 	struct daemon_answer answer;
+	size_t room; /* for its body */
 	CURL *curl;
 	daemon_take_fn *take; /* NULL: into the answer */
 	void *arg;
@@ -269,7 +270,10 @@ on_bytes(char *bytes, size_t size, size_t n, void *arg)
 	taking->too_large = answer->length + length > DAEMON_ANSWER_MAX;
 	if (taking->too_large)
 		return 0;
-	answer->body = xrealloc(answer->body, answer->length + length + 1, 1);
+	if (answer->length + length >= taking->room) {
+		taking->room = MAX(2 * taking->room, answer->length + length + 1);
+		answer->body = xrealloc(answer->body, taking->room, 1);
+	}
 	memcpy(answer->body + answer->length, bytes, length);
 	answer->length += length;
 	answer->body[answer->length] = '\0';
