@@ -36,7 +36,7 @@ struct command {
 	const char *name;
 	const char *summary; /* one line */
 	const char *usage;   /* what follows the name */
-	const char *options; /* the short ones that it takes, of those in main.c */
+	const char *options; /* the letters of those in main.c that it takes */
 	const char *help;    /* what it does, and examples */
 	int min_args, max_args;
 	int (*run)(struct cli *cli); /* the exit status */

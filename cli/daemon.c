@@ -5,10 +5,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/config.h"
@@ -16,7 +19,7 @@
 
 #define CONNECT_SECONDS 5L
 #define ANSWER_SECONDS  30L
-#define PREDICT_SECONDS 3600L /* requests.timeout of the api ends it before */
+#define PREDICT_SECONDS 0L /* for as long as it takes: requests.timeout of the api ends it */
 #define TOKEN_MAX       4096
 
 /* ---- where it is ---- */
@@ -81,7 +84,37 @@ reachable(const struct listen_config *listen)
 	return xasprintf(is_v6 ? "[%s]:%u" : "%s:%u", listen->host, listen->port);
 }
 
-/* The unix socket, or, where there is none, the first of the other addresses with the token that cortexd has made. */
+/* The path of a socket is short (sun_path, and curl's is no longer), that of a folder is not: go by way of its descriptor, which is the
+ * caller's; or a negative errno. */
+static int
+shorten(const char *socket, char *room, size_t size)
+{
+	const char *name = strrchr(socket, '/');
+	char *folder = name ? xasprintf("%.*s/", (int)(name - socket), socket) : xstrdup(".");
+	int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), r = fd < 0 ? -errno : fd;
+
+	snprintf(room, size, "/proc/self/fd/%d/%s", fd, name ? name + 1 : socket);
+	free(folder);
+	return r;
+}
+
+static bool
+is_listened_on(const char *socket_path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int folder = shorten(socket_path, address.sun_path, sizeof(address.sun_path)), fd;
+	bool is;
+
+	if (folder < 0)
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	is = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN; /* too many wait */
+	fd_close(&fd);
+	fd_close(&folder);
+	return is;
+}
+
+/* The address that is meant by server.admin, with the token that cortexd has made. */
 static int
 find_by_server(struct daemon *daemon, const struct server_config *server, struct error *err)
 {
@@ -91,10 +124,9 @@ find_by_server(struct daemon *daemon, const struct server_config *server, struct
 	if (server->admin_none)
 		return error_set(err, -ENOENT, "\"%s\" says that cortexd has no admin interface (server.admin: none)",
 		    daemon->config);
-	if (server->admin_unix || server->n_admin == 0) {
-		daemon->socket = xasprintf("%s/control.sock", server->state_dir);
+	if (server->admin_unix || server->n_admin == 0)
 		return 0;
-	}
+	free(take_ptr(&daemon->socket));
 	daemon->host = reachable(&server->admin[0]);
 	if (daemon->token)
 		return 0;
@@ -105,28 +137,59 @@ find_by_server(struct daemon *daemon, const struct server_config *server, struct
 	return r;
 }
 
-/* A config that has become bad while cortexd serves still tells where its folder is. */
+static bool
+serves_config(const struct daemon *daemon)
+{
+	json_t *status = NULL;
+	char *served = NULL;
+	bool same;
+
+	if (daemon_status(daemon, &status, NULL) == 0)
+		served = realpath(json_string_value(json_object_get(status, "config")), NULL);
+	same = served && !strcmp(served, daemon->config);
+	json_decref(status);
+	free(served);
+	return same;
+}
+
+/* A cortexd that runs has the settings that it began with, whatever is in the file by now: its socket counts for more, also the one in the
+ * usual place. */
 static int
 find_by_config(struct daemon *daemon, struct error *err)
 {
 	const char *path = daemon->config;
+	char *usual = xasprintf("%.*s/.cortex", (int)(strrchr(path, '/') - path), path);
 	struct config_errors errors;
-	struct config *config;
+	struct config *config = NULL;
 	int r = 0;
 
-	if (config_load_to_prepare(path, &config, &errors) == 0) {
-		r = find_by_server(daemon, &config->server, err);
-		config_unref(config);
-	} else {
-		daemon->socket = xasprintf("%.*s/.cortex/control.sock", (int)(strrchr(path, '/') - path), path);
-	}
+	if (config_load_to_prepare(path, &config, &errors) < 0)
+		daemon->bad = xstrdup(errors.lines[0]);
 	config_errors_done(&errors);
+	daemon->state_dir = xstrdup(config ? config->server.state_dir : usual);
+	daemon->socket = xasprintf("%s/control.sock", daemon->state_dir);
+	if (config && strcmp(usual, daemon->state_dir) != 0 && !is_listened_on(daemon->socket)) {
+		struct daemon other = *daemon;
+
+		other.socket = xasprintf("%s/control.sock", usual);
+		if (is_listened_on(other.socket) && serves_config(&other)) {
+			free(daemon->socket);
+			daemon->socket = other.socket;
+		} else {
+			free(other.socket);
+		}
+	}
+	if (config && !is_listened_on(daemon->socket))
+		r = find_by_server(daemon, &config->server, err);
+	config_unref(config);
+	free(usual);
 	return r;
 }
 
 int
 daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 {
+	const char *address = cli->socket;
 	int r;
 
 	memset(daemon, 0, sizeof(*daemon));
@@ -135,12 +198,16 @@ daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 		if (r < 0)
 			return r;
 	}
-	if (cli->socket && !strncmp(cli->socket, "unix:", 5)) {
-		daemon->socket = xstrdup(cli->socket + 5);
-	} else if (cli->socket && !strchr(cli->socket, '/') && strchr(cli->socket, ':')) {
-		daemon->host = xstrdup(cli->socket);
-	} else if (cli->socket) {
-		daemon->socket = xstrdup(cli->socket);
+	if (address && !strncmp(address, "http://", 7)) {
+		address += 7;
+		daemon->host = xasprintf(
+		    "%.*s%s", (int)strcspn(address, "/"), address, strchr(address, ':') ? "" : ":80");
+	} else if (address && !strncmp(address, "unix:", 5)) {
+		daemon->socket = xstrdup(address + 5);
+	} else if (address && !strchr(address, '/') && strchr(address, ':')) {
+		daemon->host = xstrdup(address);
+	} else if (address) {
+		daemon->socket = xstrdup(address);
 	} else {
 		r = daemon_find_config(cli, &daemon->config, err);
 		return r < 0 ? r : find_by_config(daemon, err);
@@ -148,10 +215,29 @@ daemon_find(const struct cli *cli, struct daemon *daemon, struct error *err)
 	return 0;
 }
 
+int
+daemon_find_again(const struct cli *cli, struct daemon *daemon, struct error *err)
+{
+	struct daemon found;
+	int r = daemon_find(cli, &found, err);
+
+	if (r == 0) {
+		struct daemon old = *daemon;
+
+		*daemon = found;
+		daemon->is_enough = old.is_enough;
+		found = old;
+	}
+	daemon_done(&found);
+	return r;
+}
+
 void
 daemon_done(struct daemon *daemon)
 {
 	free(daemon->config);
+	free(daemon->bad);
+	free(daemon->state_dir);
 	free(daemon->socket);
 	free(daemon->host);
 	free(daemon->token);
@@ -161,9 +247,11 @@ daemon_done(struct daemon *daemon)
 
 struct taking {
 	struct daemon_answer answer;
+	size_t room; /* for its body */
 	CURL *curl;
 	daemon_take_fn *take; /* NULL: into the answer */
 	void *arg;
+	int folder; /* of the socket, while it is asked */
 	bool too_large, stopped;
 };
 
@@ -182,7 +270,10 @@ on_bytes(char *bytes, size_t size, size_t n, void *arg)
 	taking->too_large = answer->length + length > DAEMON_ANSWER_MAX;
 	if (taking->too_large)
 		return 0;
-	answer->body = xrealloc(answer->body, answer->length + length + 1, 1);
+	if (answer->length + length >= taking->room) {
+		taking->room = MAX(2 * taking->room, answer->length + length + 1);
+		answer->body = xrealloc(answer->body, taking->room, 1);
+	}
 	memcpy(answer->body + answer->length, bytes, length);
 	answer->length += length;
 	answer->body[answer->length] = '\0';
@@ -193,6 +284,7 @@ static CURL *
 new_request(const char *url, const char *socket, struct taking *taking)
 {
 	CURL *curl = curl_easy_init();
+	char path[PATH_MAX];
 
 	ASSERT(curl);
 	taking->curl = curl;
@@ -204,9 +296,29 @@ new_request(const char *url, const char *socket, struct taking *taking)
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, taking);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "cortex/" CORTEXD_VERSION);
-	if (socket)
-		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
+	taking->folder = -1;
+	if (socket) {
+		taking->folder = shorten(socket, path, sizeof(path));
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, taking->folder < 0 ? socket : path);
+	}
 	return curl;
+}
+
+/* Frees all of it. */
+static CURLcode
+run(CURL *curl, struct curl_slist *fields, long seconds, struct taking *taking)
+{
+	CURLcode code;
+
+	fields = curl_slist_append(fields, "Expect:");
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, seconds);
+	code = curl_easy_perform(curl);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &taking->answer.status);
+	curl_slist_free_all(fields);
+	curl_easy_cleanup(curl);
+	fd_close(&taking->folder);
+	return code;
 }
 
 static void
@@ -217,6 +329,28 @@ set_body(CURL *curl, const char *body, size_t length)
 	curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
 }
 
+/* Does a cortexd that runs have the state directory? To try its lock would be in the way of one that starts. */
+static bool
+is_owned(const char *state_dir)
+{
+	static const char name[] = " (cortexd) ";
+	char *path = xasprintf("%s/lock", state_dir), *pid = NULL, *stat = NULL;
+	const char *found = NULL;
+	bool is;
+
+	if (file_read_all(path, 64, &pid, NULL) == 0) {
+		free(path);
+		path = xasprintf("/proc/%d/stat", atoi(pid));
+		if (file_read_all(path, 4096, &stat, NULL) == 0)
+			found = strstr(stat, name);
+	}
+	is = found && found[strlen(name)] != 'Z';
+	free(path);
+	free(pid);
+	free(stat);
+	return is;
+}
+
 /* Nobody is there. */
 static int
 explain(const struct daemon *daemon, const struct taking *taking, CURLcode code, struct error *err)
@@ -225,17 +359,34 @@ explain(const struct daemon *daemon, const struct taking *taking, CURLcode code,
 
 	if (taking->too_large)
 		return error_set(err, -E2BIG, "the answer of cortexd is too large");
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		return error_set(err, -ECANCELED, "that was enough");
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return error_set(err, -ETIMEDOUT, "cortexd does not answer (%s)", where);
 	if (code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST)
 		return error_set(err, -EIO, "cannot speak to cortexd (%s): %s", where, curl_easy_strerror(code));
-	if (daemon->socket && access(daemon->socket, F_OK) == 0 && access(daemon->socket, W_OK) < 0)
+	if (daemon->socket && access(daemon->socket, W_OK) < 0 && errno == EACCES)
 		return error_set(err, -EACCES, "may not speak to cortexd: %s: %s; use its user, or sudo",
 		    daemon->socket, strerror(EACCES));
+	if (daemon->bad)
+		return error_set(err, -ECONNREFUSED, "cannot tell where cortexd is, if it runs: %s", daemon->bad);
+	if (daemon->state_dir && is_owned(daemon->state_dir))
+		return error_set(err, -ECONNREFUSED,
+		    "cortexd runs, but not, or not yet, with the admin interface of \"%s\"; to apply that: cortexd "
+		    "--reload -c %s",
+		    daemon->config, daemon->config);
 	if (daemon->config)
 		return error_set(err, -ECONNREFUSED, "no cortexd serves \"%s\"; start it with: cortexd -c %s",
 		    daemon->config, daemon->config);
 	return error_set(err, -ECONNREFUSED, "no cortexd listens on %s; start it with: cortexd -c cortex.yaml", where);
+}
+
+static int
+progress_cb(void *arg, UNUSED curl_off_t all, UNUSED curl_off_t now, UNUSED curl_off_t up_all, UNUSED curl_off_t up_now)
+{
+	const struct daemon *daemon = arg;
+
+	return daemon->is_enough();
 }
 
 static int
@@ -246,9 +397,9 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 	CURL *curl = new_request(url, daemon->socket, taking);
 	struct curl_slist *fields = curl_slist_append(NULL, "X-Cortexd: 1");
 	CURLcode code;
-	int r = 0;
 
-	fields = curl_slist_append(fields, "Expect:");
+	fields = curl_slist_append(
+	    fields, "Host: localhost"); /* a name is refused, for the sake of browsers (monitor/guard.c) */
 	if (daemon->token) {
 		char *field = xasprintf("Authorization: Bearer %s", daemon->token);
 
@@ -259,16 +410,14 @@ perform(const struct daemon *daemon, const char *method, const char *path, const
 		fields = curl_slist_append(fields, "Content-Type: application/json");
 	if (!strcmp(method, "POST"))
 		set_body(curl, body, length);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, seconds);
-	code = curl_easy_perform(curl);
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &taking->answer.status);
-	if (code != CURLE_OK && !taking->stopped)
-		r = explain(daemon, taking, code, err);
-	curl_slist_free_all(fields);
-	curl_easy_cleanup(curl);
 	free(url);
-	return r;
+	if (daemon->is_enough) {
+		curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+		curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress_cb);
+		curl_easy_setopt(curl, CURLOPT_XFERINFODATA, daemon);
+	}
+	code = run(curl, fields, seconds, taking);
+	return code == CURLE_OK || taking->stopped ? 0 : explain(daemon, taking, code, err);
 }
 
 /* What an answer other than 200 says, in one line. -ENOENT: what is asked for is not there. */
@@ -291,7 +440,7 @@ daemon_request(const struct daemon *daemon, const char *method, const char *path
     struct daemon_answer *ret_answer, struct error *err)
 {
 	struct taking taking = {.take = NULL};
-	int r = perform(daemon, method, path, body, length, ANSWER_SECONDS, &taking, err);
+	int r = perform(daemon, method, path, body, length, body ? PREDICT_SECONDS : ANSWER_SECONDS, &taking, err);
 
 	if (r < 0) {
 		free(taking.answer.body);
@@ -320,7 +469,9 @@ daemon_stream(const struct daemon *daemon, const char *path, daemon_take_fn *tak
 	struct taking taking = {.take = take, .arg = arg};
 	int r = perform(daemon, "GET", path, NULL, 0, 0, &taking, err);
 
-	if (r == 0 && taking.answer.status != 200)
+	if (taking.answer.status == 200)
+		r = r < 0 ? -EPIPE : 0;
+	else if (r == 0)
 		r = refused(daemon, &taking.answer, err);
 	free(taking.answer.body);
 	return r;
@@ -358,16 +509,12 @@ daemon_post(const char *url, const char *socket, const char *body, size_t length
 	struct curl_slist *fields = curl_slist_append(NULL, "Content-Type: application/json");
 	CURLcode code;
 
-	fields = curl_slist_append(fields, "Expect:");
 	set_body(curl, body, length);
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, PREDICT_SECONDS);
-	code = curl_easy_perform(curl);
-	curl_slist_free_all(fields);
-	curl_easy_cleanup(curl);
+	code = run(curl, fields, PREDICT_SECONDS, &taking);
 	if (code != CURLE_OK) {
 		free(taking.answer.body);
-		return error_set(err, -EIO, "%s: %s", url, curl_easy_strerror(code));
+		return error_set(err, -EIO, "%s: %s", url,
+		    taking.too_large ? "the answer is larger than 64 MiB" : curl_easy_strerror(code));
 	}
 	if (!taking.answer.body)
 		taking.answer.body = xstrdup("");

@@ -4,6 +4,7 @@
  * Waits for the reload to be over: then every api is replaced, or the reason why it is not is known. On a terminal the apis are lines that
  * change; in a pipe each change is a line.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "cli/daemon.h"
 #include "cli/text.h"
 #include "cli/view.h"
+#include "common/clock.h"
 #include "common/config.h"
 
 #define LOOK_MS   150
@@ -19,7 +21,9 @@
 #define SHOWN_MAX 20   /* apis that are shown while they change */
 
 struct follow {
+	const struct cli *cli;
 	double number; /* of the reload */
+	double pid;    /* of the cortexd that was asked for it */
 	int n_lines;   /* on the terminal, to be painted over */
 	struct {
 		char name[64];
@@ -90,13 +94,14 @@ show_progress(struct follow *follow, const json_t *status)
 	{
 		char text[160];
 		bool settled = view_progress(api, text);
-		int width = MIN(text_width() - 34, 160);
+		int name = MIN(30, text_width() / 2), width = MIN(text_width() - name - 4, 160);
 
 		if (terminal && follow->n_lines >= MIN(SHOWN_MAX, text_height() - 1))
 			break;
 		if (terminal) {
-			printf("%s%-30.30s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
-			    view_text(api, "name"), text_color(COLOR_NONE), (int)text_fit(text, MAX(width, 10)), text);
+			printf("%s%-*.*s%s  %.*s\033[K\n", settled ? text_color(COLOR_GOOD) : text_color(COLOR_WARN),
+			    name, name, view_text(api, "name"), text_color(COLOR_NONE), (int)text_fit(text, width),
+			    text);
 			follow->n_lines++;
 		} else if (note(follow, view_text(api, "name"), text)) {
 			printf("%s: %s\n", view_text(api, "name"), text);
@@ -107,20 +112,30 @@ show_progress(struct follow *follow, const json_t *status)
 	fflush(stdout);
 }
 
+/* One that an upgrade has started goes on with the number, and with what was asked for; any other begins anew. */
+static bool
+was_restarted(const struct follow *follow, const json_t *status)
+{
+	const json_t *reload = view_member(status, "reload");
+
+	return view_number(status, "pid") != follow->pid && view_number(reload, "number") < follow->number &&
+	    !strcmp(view_text(reload, "text"), "started");
+}
+
 /* Until the reload is over. Its state in the last status, which is the caller's; NULL: nobody is there any more. */
 static json_t *
-wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *err)
+wait_for_end(struct follow *follow, struct daemon *daemon, struct error *err)
 {
 	static const struct timespec moment = {0, LOOK_MS * 1000000};
-	int gone_ms = 0;
+	int64_t gone_ms = 0; /* since when; 0: it is there */
 
 	for (;; nanosleep(&moment, NULL)) {
 		const json_t *reload;
 		json_t *status;
 
 		if (daemon_status(daemon, &status, err) < 0) {
-			gone_ms += LOOK_MS;
-			if (gone_ms > GONE_MS)
+			gone_ms = gone_ms > 0 ? gone_ms : clock_ms();
+			if (daemon_find_again(follow->cli, daemon, err) < 0 || clock_ms() - gone_ms > GONE_MS)
 				return NULL;
 			continue;
 		}
@@ -130,14 +145,19 @@ wait_for_end(struct follow *follow, const struct daemon *daemon, struct error *e
 		if (view_number(reload, "number") >= follow->number &&
 		    strcmp(view_text(reload, "state"), "running") != 0)
 			return status;
+		if (was_restarted(follow, status)) {
+			json_decref(status);
+			error_set(err, -ESRCH, "cortexd was restarted meanwhile; cortex get shows what it serves");
+			return NULL;
+		}
 		json_decref(status);
 	}
 }
 
 static int
-follow_reload(const struct daemon *daemon, double number)
+follow_reload(const struct cli *cli, struct daemon *daemon, double pid, double number)
 {
-	struct follow follow = {.number = number};
+	struct follow follow = {.cli = cli, .number = number, .pid = pid};
 	const json_t *reload;
 	struct error err;
 	json_t *status = wait_for_end(&follow, daemon, &err);
@@ -162,7 +182,7 @@ follow_reload(const struct daemon *daemon, double number)
 }
 
 static int
-request_reload(const struct daemon *daemon)
+request_reload(const struct cli *cli, struct daemon *daemon, double pid)
 {
 	struct daemon_answer answer;
 	struct error err;
@@ -180,12 +200,12 @@ request_reload(const struct daemon *daemon)
 	number = view_number(json, "number");
 	json_decref(json);
 	daemon_answer_done(&answer);
-	return follow_reload(daemon, number);
+	return follow_reload(cli, daemon, pid, number);
 }
 
-/* Two configs in one folder have the same state directory, and only one of them is served. */
+/* Two configs in one folder have the same state directory, and only one of them is served. *ret_pid: by that cortexd. */
 static bool
-is_served(const struct daemon *daemon, const char *config)
+is_served(const struct daemon *daemon, const char *config, double *ret_pid)
 {
 	struct error err;
 	char *served;
@@ -200,6 +220,7 @@ is_served(const struct daemon *daemon, const char *config)
 	same = !config || (served && !strcmp(served, config));
 	if (!same)
 		cli_fail("this cortexd serves \"%s\", not \"%s\"", view_text(status, "config"), config);
+	*ret_pid = view_number(status, "pid");
 	free(served);
 	json_decref(status);
 	return same;
@@ -211,14 +232,15 @@ run_deploy(struct cli *cli)
 	struct daemon daemon;
 	struct error err;
 	char *config = NULL;
+	double pid;
 	int result = EXIT_FAILURE;
 
 	if (daemon_find(cli, &daemon, &err) < 0)
 		cli_fail("%s", err.text);
 	else if ((cli->config || !cli->socket) && daemon_find_config(cli, &config, &err) < 0)
 		cli_fail("%s", err.text);
-	else if ((!config || check_config(config) == 0) && is_served(&daemon, config))
-		result = request_reload(&daemon);
+	else if ((!config || check_config(config) == 0) && is_served(&daemon, config, &pid))
+		result = request_reload(cli, &daemon, pid);
 	free(config);
 	daemon_done(&daemon);
 	return result;

@@ -2,6 +2,7 @@
  * get - cortex get: the apis as a table, one of them in detail, again and again, or as JSON.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 static void
 print_json(const json_t *value)
 {
-	char *text = json_dumps(value, JSON_INDENT(2));
+	char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 
 	ASSERT(text);
 	if (text_is_terminal()) {
@@ -52,12 +53,16 @@ show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (daemon->host && !daemon->config && !cli->output)
+		view_from(status, daemon->host);
 	if (name)
 		api = view_find_newest(status, name);
 	if (name && !api) {
 		r = error_set(err, -ENOENT, "there is no api \"%s\"; cortex get lists those that there are", name);
 	} else if (cli->output && !strcmp(cli->output, "json")) {
 		print_json(api ? api : status);
+	} else if (cli->output && api) {
+		puts(name);
 	} else if (cli->output) {
 		print_names(status);
 	} else if (api) {
@@ -82,15 +87,33 @@ show(const struct cli *cli, const struct daemon *daemon, struct error *err)
 
 /* ---- watching ---- */
 
-static volatile sig_atomic_t resized, interrupted;
+static volatile sig_atomic_t interrupted;
+static bool has_keys;
 
 static void
 on_signal(int number)
 {
-	if (number == SIGWINCH)
-		resized = 1;
-	else
+	if (number != SIGWINCH) /* that is another look */
 		interrupted = 1;
+}
+
+/* Over what is there on a terminal, and no more of it than so many rows. Returns how many it takes there, or 0. */
+static int
+print_line(const char *line, int rows)
+{
+	int width = text_width(), columns = text_columns(line);
+	size_t n;
+
+	if (!text_is_terminal()) {
+		puts(line);
+		return 0;
+	}
+	n = text_fit(line, rows * width);
+	columns = MIN(columns, rows * width);
+	/* Behind the last column there is nothing to erase, and some terminals would erase that. */
+	printf("%.*s%s%s\n", (int)n, line, line[n] ? text_color(COLOR_NONE) : "",
+	    columns == 0 || columns % width > 0 ? "\033[K" : "");
+	return MAX((columns + width - 1) / width, 1);
 }
 
 /* What show prints, over what it printed last: the screen does not flicker, and nothing of it stays. Returns what show does. */
@@ -100,7 +123,7 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	char *text = NULL, *line, *rest;
 	size_t length = 0;
 	FILE *memory = open_memstream(&text, &length), *screen = stdout;
-	int r, room = text_height() - 1;
+	int r, room = text_is_terminal() ? text_height() - 1 : INT_MAX;
 
 	if (!memory)
 		return error_set(err, -ENOMEM, "no memory");
@@ -114,11 +137,8 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	}
 	if (text_is_terminal())
 		fputs(first ? "\033[H\033[2J" : "\033[H", stdout);
-	for (line = rest = text; (line = strsep(&rest, "\n")) && rest;) {
-		if (text_is_terminal() && room-- <= 0)
-			break;
-		printf("%s%s\n", line, text_is_terminal() ? "\033[K" : "");
-	}
+	for (line = rest = text; (line = strsep(&rest, "\n")) && rest && room > 0;)
+		room -= print_line(line, room);
 	if (text_is_terminal())
 		fputs("\033[J", stdout);
 	fflush(stdout);
@@ -126,29 +146,42 @@ repaint(const struct cli *cli, const struct daemon *daemon, bool first, struct e
 	return 0;
 }
 
-/* Wait for the next look. False: that was enough. */
+/* Keys that were typed, or SIGINT. */
 static bool
-wait_for_next(void)
+is_enough(void)
 {
-	struct pollfd keys = {.fd = isatty(STDIN_FILENO) ? STDIN_FILENO : -1, .events = POLLIN};
+	struct pollfd keys = {.fd = has_keys ? STDIN_FILENO : -1, .events = POLLIN};
 	char key;
 
-	resized = 0;
-	if (poll(&keys, 1, WATCH_MS) > 0)
-		return read(STDIN_FILENO, &key, 1) == 1 && key != 'q';
-	return !interrupted;
+	while (!interrupted && poll(&keys, 1, 0) > 0)
+		if (read(STDIN_FILENO, &key, 1) != 1 || key == 'q')
+			interrupted = 1;
+	return interrupted;
 }
 
-/* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. */
-static int
-watch(const struct cli *cli, const struct daemon *daemon)
+/* Until the next look, which any key brings about. */
+static void
+wait_for_next(void)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	struct pollfd keys = {.fd = has_keys ? STDIN_FILENO : -1, .events = POLLIN};
+
+	if (!interrupted)
+		poll(&keys, 1, WATCH_MS);
+}
+
+/* On a terminal that has shown something, a cortexd that does not answer is told, below that, and asked again: it may be starting. Keys are read
+ * as they come only there: in a pipe its other end may end us, with the terminal as it is then. */
+static int
+watch(const struct cli *cli, struct daemon *daemon)
+{
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* what is printed is not cut */
 	struct termios before, raw;
-	bool has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0, seen = false, told = false;
-	int result = EXIT_SUCCESS;
+	bool seen = false, told = false;
+	int r, result = EXIT_SUCCESS;
 	struct error err;
 
+	has_keys = text_is_terminal() && tcgetattr(STDIN_FILENO, &before) == 0;
+	daemon->is_enough = is_enough;
 	sigaction(SIGWINCH, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
@@ -157,16 +190,22 @@ watch(const struct cli *cli, const struct daemon *daemon)
 		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 	}
-	do {
-		if (repaint(cli, daemon, !seen, &err) == 0) {
+	while (!is_enough()) {
+		r = told ? daemon_find_again(cli, daemon, &err) : 0;
+		if (r == 0)
+			r = repaint(cli, daemon, !seen, &err);
+		if (r == 0) {
 			seen = true;
 			told = false;
 			result = EXIT_SUCCESS;
-		} else if (!told) {
+		} else if (r != -ECANCELED && !told) {
 			told = true;
 			result = cli_fail("%s", err.text);
 		}
-	} while (seen && (!told || text_is_terminal()) && wait_for_next() && !interrupted);
+		if (!seen || (told && !text_is_terminal()) || ferror(stdout))
+			break;
+		wait_for_next();
+	}
 	if (has_keys)
 		tcsetattr(STDIN_FILENO, TCSANOW, &before);
 	return result;

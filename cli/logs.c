@@ -1,15 +1,19 @@
 /*
  * logs - cortex logs: what the replicas of an api have written.
+ *
+ * One that is followed ends with what serves it: a monitor that dies or is replaced, or all of cortexd. What comes after that is waited for.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/daemon.h"
 #include "cli/text.h"
 
 #define LINE_MAX_BYTES 65536
+#define LOOK_MS        300
 
 /* A line is printed when it is whole: half a character is none. */
 struct print {
@@ -46,6 +50,26 @@ is_number(const char *text)
 	return *text && strspn(text, "0123456789") == strlen(text) && strlen(text) < 10;
 }
 
+/* Wait until somebody serves the log again, then follow what comes. As daemon_stream. */
+static int
+go_on(const struct cli *cli, struct daemon *daemon, const char *path, struct print *print, struct error *err)
+{
+	static const struct timespec moment = {0, LOOK_MS * 1000000};
+	char *whole = xasprintf("%s&follow=1&lines=0", path);
+	int r;
+
+	cli_fail("the log has ended; waiting for cortexd to go on with it");
+	do {
+		nanosleep(&moment, NULL);
+		r = daemon_find_again(cli, daemon, err);
+		if (r == 0)
+			r = daemon_stream(daemon, whole, on_bytes, print, err);
+	} while (r < 0 && r != -EPIPE && r != -EACCES);
+	print_line(print);
+	free(whole);
+	return r;
+}
+
 int
 run_logs(struct cli *cli)
 {
@@ -74,6 +98,8 @@ run_logs(struct cli *cli)
 		whole = xasprintf("%s%s%s%s", path, cli->follow ? "&follow=1" : "", since, lines);
 		r = daemon_stream(&daemon, whole, on_bytes, &print, &err);
 		print_line(&print);
+		while (cli->follow && (r == 0 || r == -EPIPE) && !ferror(stdout))
+			r = go_on(cli, &daemon, path, &print, &err);
 		free(whole);
 		free(path);
 	}

@@ -1,6 +1,7 @@
 /*
  * cortex - deploys, shows and steers the apis of a cortexd. See cli.h.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
@@ -47,7 +48,7 @@ const struct command commands[] = {
     {.name = "logs",
 	.summary = "print what an api has logged",
 	.usage = "API [-f] [--since DURATION] [-n LINES]",
-	.options = "cfsn",
+	.options = "cfFsn",
 	.min_args = 1,
 	.max_args = 1,
 	.run = run_logs,
@@ -85,7 +86,7 @@ const struct command commands[] = {
     {.name = "delete",
 	.summary = "end an api",
 	.usage = "API [-f]",
-	.options = "cf",
+	.options = "cfE",
 	.min_args = 1,
 	.max_args = 1,
 	.run = run_delete,
@@ -203,7 +204,10 @@ usage_error(const struct command *command)
 	return EXIT_USAGE;
 }
 
+/* The first two have a letter for command->options: -f is one of them or the other. */
 enum {
+	OPTION_FORCE = 'E',
+	OPTION_FOLLOW = 'F',
 	OPTION_SOCKET = 256,
 	OPTION_TOKEN_FILE,
 	OPTION_NO_COLOR
@@ -214,8 +218,8 @@ static const struct option long_options[] = {
     {"watch", no_argument, NULL, 'w'},
     {"verbose", no_argument, NULL, 'v'},
     {"output", required_argument, NULL, 'o'},
-    {"follow", no_argument, NULL, 'f'},
-    {"force", no_argument, NULL, 'f'},
+    {"follow", no_argument, NULL, OPTION_FOLLOW},
+    {"force", no_argument, NULL, OPTION_FORCE},
     {"since", required_argument, NULL, 's'},
     {"lines", required_argument, NULL, 'n'},
     {"debug", no_argument, NULL, 'd'},
@@ -244,6 +248,8 @@ take_option(struct cli *cli, int option)
 		cli->output = optarg;
 		break;
 	case 'f':
+	case OPTION_FOLLOW:
+	case OPTION_FORCE:
 		cli->follow = cli->force = true;
 		break;
 	case 's':
@@ -329,7 +335,8 @@ main(int argc, char **argv)
 		text_init(cli.no_color);
 		status = cli.command->run(&cli);
 	}
-	if (fflush(stdout) != 0 && status == EXIT_SUCCESS)
-		status = EXIT_FAILURE;
+	errno = 0;
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
+		status = cli_fail("cannot write all of it%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
 	return status;
 }

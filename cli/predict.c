@@ -1,5 +1,6 @@
 /*
- * predict - cortex predict: a sample to the endpoint of an api, as any client would send it.
+ * predict - cortex predict: a sample to the endpoint of an api, as any client would send it. With a --socket HOST:PORT, which may be another
+ * machine, it goes by way of the admin interface: the status tells how a client on that machine reaches the api.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -47,39 +48,55 @@ print_answer(const struct daemon_answer *answer)
 }
 
 static int
+post(const struct cli *cli, const struct daemon *daemon, const char *sample, size_t length,
+    struct daemon_answer *ret_answer, struct error *err)
+{
+	char *url = NULL, *socket = NULL, *whole = NULL;
+	const json_t *api;
+	json_t *status;
+	int r = daemon_status(daemon, &status, err);
+
+	if (r < 0)
+		return r;
+	api = view_find_newest(status, cli->args[0]);
+	if (!api) {
+		r = error_set(
+		    err, -ENOENT, "there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
+	} else if (daemon->host && !daemon->config) {
+		url = daemon_path("/predict?api=", cli->args[0]);
+		whole = xasprintf("%s%s", url, cli->debug ? "&debug=true" : "");
+		r = daemon_request(daemon, "POST", whole, sample, length, ret_answer, err);
+	} else if (view_endpoint(status, api, &url, &socket)) {
+		whole = xasprintf("%s%s", url, cli->debug ? "?debug=true" : "");
+		r = daemon_post(whole, socket, sample, length, ret_answer, err);
+	} else {
+		r = error_set(err, -ENOENT, "cortexd does not listen anywhere");
+	}
+	json_decref(status);
+	free(whole);
+	free(url);
+	free(socket);
+	return r;
+}
+
+static int
 send_sample(const struct cli *cli, const struct daemon *daemon, const char *sample, size_t length)
 {
 	struct daemon_answer answer;
-	char *url, *socket, *whole, *clean;
-	const json_t *api;
-	json_t *status;
 	struct error err;
-	int r, result = EXIT_SUCCESS;
+	int result = EXIT_SUCCESS;
+	char *clean;
 
-	if (daemon_status(daemon, &status, &err) < 0)
+	if (post(cli, daemon, sample, length, &answer, &err) < 0)
 		return cli_fail("%s", err.text);
-	api = view_find_newest(status, cli->args[0]);
-	if (!api || !view_endpoint(status, api, &url, &socket)) {
-		json_decref(status);
-		return cli_fail("there is no api \"%s\"; cortex get lists those that there are", cli->args[0]);
-	}
-	json_decref(status);
-	whole = xasprintf("%s%s", url, cli->debug ? "?debug=true" : "");
-	r = daemon_post(whole, socket, sample, length, &answer, &err);
-	if (r < 0) {
-		result = cli_fail("%s", err.text);
-	} else if (answer.status == 200) {
+	if (answer.status == 200) {
 		print_answer(&answer);
-		daemon_answer_done(&answer);
 	} else {
 		clean = text_clean(answer.body, answer.length, true);
 		result = cli_fail("%ld: %s", answer.status, clean);
 		free(clean);
-		daemon_answer_done(&answer);
 	}
-	free(whole);
-	free(url);
-	free(socket);
+	daemon_answer_done(&answer);
 	return result;
 }
 

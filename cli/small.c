@@ -12,16 +12,17 @@
 
 /* ---- delete ---- */
 
-/* On a terminal, ask. */
+/* Who sits at a terminal is asked, wherever the output goes. */
 static bool
 is_meant(const struct cli *cli)
 {
+	FILE *screen = text_is_terminal() ? stdout : stderr;
 	char answer[16] = "";
 
-	if (cli->force || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+	if (cli->force || !isatty(STDIN_FILENO))
 		return true;
-	printf("end the api \"%s\", until the next deploy or start? [y/N] ", cli->args[0]);
-	fflush(stdout);
+	fprintf(screen, "end the api \"%s\", until the next deploy or start? [y/N] ", cli->args[0]);
+	fflush(screen);
 	return fgets(answer, sizeof(answer), stdin) && (*answer == 'y' || *answer == 'Y');
 }
 

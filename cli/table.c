@@ -105,7 +105,7 @@ print_cell(const struct table_cell *cell, int width, int blanks)
 
 	if (cut) {
 		n = text_fit(cell->text, width - 1);
-		columns = width;
+		columns -= text_columns(cell->text + n) - 1;
 	}
 	printf("%s%.*s%s%s", cell->color == COLOR_NONE ? "" : text_color(cell->color), (int)n, cell->text,
 	    cut ? "…" : "", cell->color == COLOR_NONE ? "" : text_color(COLOR_NONE));

@@ -86,6 +86,16 @@ next_character(const char *text, size_t length, int *ret_width)
 	return n;
 }
 
+/* The same of what we print ourselves, with our colours in it. */
+static size_t
+next_shown(const char *text, size_t length, int *ret_width)
+{
+	if (*text != '\033')
+		return next_character(text, length, ret_width);
+	*ret_width = 0;
+	return MIN(strcspn(text, "m") + 1, length);
+}
+
 char *
 text_clean(const char *text, size_t length, bool keep_lines)
 {
@@ -117,7 +127,7 @@ text_columns(const char *text)
 	int columns = 0, width;
 
 	while (length > 0) {
-		size_t n = next_character(text, length, &width);
+		size_t n = next_shown(text, length, &width);
 
 		columns += MAX(width, 0);
 		text += n;
@@ -133,7 +143,7 @@ text_fit(const char *text, int columns)
 	int width;
 
 	while (at < length) {
-		size_t n = next_character(text + at, length - at, &width);
+		size_t n = next_shown(text + at, length - at, &width);
 
 		columns -= MAX(width, 0);
 		if (columns < 0)

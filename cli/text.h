@@ -31,7 +31,8 @@ const char *text_color(enum color color);
 /* A copy with what could do something to a terminal escaped; newlines as well unless keep_lines. The caller frees it. */
 char *text_clean(const char *text, size_t length, bool keep_lines);
 
-/* Columns that a clean text takes, and the bytes of it that fit into so many columns, whole characters only. */
+/* Columns that a clean text takes, where colours (text_color) take none, and the bytes of it that fit into so many columns, whole characters
+ * only. */
 int text_columns(const char *text);
 size_t text_fit(const char *text, int columns);
 

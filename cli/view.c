@@ -64,6 +64,28 @@ view_find_newest(const json_t *status, const char *name)
 	return found;
 }
 
+void
+view_from(json_t *status, const char *host)
+{
+	static const char *const any[] = {"*:", "0.0.0.0:", "[::]:"};
+	json_t *listener;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "listeners"), i, listener)
+	{
+		const char *text = view_text(listener, "text");
+
+		for (size_t j = 0; j < N_ELEMENTS(any); j++)
+			if (!strncmp(text, any[j], strlen(any[j]))) {
+				char *url = xasprintf(
+				    "http://%.*s%s", (int)(strrchr(host, ':') - host), host, strrchr(text, ':'));
+
+				json_object_set_new(listener, "url", json_string(url));
+				free(url);
+			}
+	}
+}
+
 bool
 view_endpoint(const json_t *status, const json_t *api, char **ret_url, char **ret_socket)
 {
@@ -270,22 +292,25 @@ view_replicas(const json_t *status, const json_t *api)
 	table_done(&table);
 }
 
+/* Deaths are of replicas, or of the template that they are forked from. */
 static void
 view_list(const json_t *status, const json_t *list, const char *title, const char *key, bool with_replica)
 {
 	const json_t *item;
-	char room[16];
+	char room[16], whose[40] = "";
 	size_t i;
 
 	if (json_array_size(list) > 0)
 		printf("\n%s%s%s\n", text_color(COLOR_BOLD), title, text_color(COLOR_NONE));
 	json_array_foreach(list, i, item)
 	{
-		char *before = with_replica
-		    ? xasprintf("  %4s ago   replica %.0f: ", age(status, view_text(item, "at"), room),
-			  view_number(item, "replica"))
-		    : xasprintf("  %4s ago   ", age(status, view_text(item, "at"), room));
+		char *before;
 
+		if (with_replica && json_is_null(json_object_get(item, "replica")))
+			snprintf(whose, sizeof(whose), "template: ");
+		else if (with_replica)
+			snprintf(whose, sizeof(whose), "replica %.0f: ", view_number(item, "replica"));
+		before = xasprintf("  %4s ago   %s", age(status, view_text(item, "at"), room), whose);
 		print_clean(before, view_text(item, key), COLOR_NONE);
 		free(before);
 	}

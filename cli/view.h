@@ -22,6 +22,9 @@ void view_messages(const json_t *status, bool with_reload);
 /* The api with this name, the newest of them; NULL: there is none. Borrowed. */
 json_t *view_find_newest(const json_t *status, const char *name);
 
+/* Listeners on any address get URLs with this host:port's host, by which that machine is reached. */
+void view_from(json_t *status, const char *host);
+
 /* Its URL, and the path of the unix socket that it is reached by, or NULL. False: nothing listens. The caller frees both. */
 bool view_endpoint(const json_t *status, const json_t *api, char **ret_url, char **ret_socket);
 

@@ -195,6 +195,10 @@ def test_get_as_json_is_the_status(shop):
     api = json.loads(shop.cortex("get", "class", "--output", "json"))
     assert api["endpoint"] == "/shop/class" and api["metrics"]["requests"]["2xx"] == 0
     assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+    assert shop.cortex("get", "class", "-o", "name") == "class\n"
+    shop.cortex("predict", "price", "sample.json")
+    wait_until(lambda: shop.cortex.apis()["price"]["metrics"]["latency_ms"]["total"]["count"], "it is counted")
+    assert all(len(number.replace(".", "").lstrip("0")) <= 15 for number in re.findall(r"\d+\.\d+", shop.cortex.printed))
     assert 'json or name, not "xml"' in shop.cortex("get", "-o", "xml", status=2)
 
 
@@ -238,9 +242,22 @@ def test_watch_repaints_until_q(shop):
 
 
 def test_watch_shows_no_more_than_fits(shop):
-    with shop.cortex.terminal("get", "price", "-v", "-w", rows=8, columns=150) as terminal:
+    for rows, columns in ((8, 150), (10, 40), (5, 20)):
+        with shop.cortex.terminal("get", "price", "-v", "-w", rows=rows, columns=columns) as terminal:
+            terminal.wait_for(r"\x1b\[J")
+            assert 3 <= len(terminal.screen.splitlines()) < rows
+            terminal.send("q")
+            assert terminal.wait() == 0
+
+
+def test_watch_shows_the_beginning_of_a_message_that_does_not_fit(shop):
+    shop.write({"price.py": "raise ValueError('begins here ' + 'and goes on ' * 100)\n"})
+    shop.expect_error("ValueError")
+    shop.cortex("deploy", status=1)
+    with shop.cortex.terminal("get", "-w", rows=10, columns=60) as terminal:
         terminal.wait_for(r"\x1b\[J")
-        assert len(terminal.screen.splitlines()) <= 7
+        assert len(terminal.screen.splitlines()) == 9
+        assert "begins here" in terminal.screen.replace("\n", "") and terminal.screen.startswith("api")
         terminal.send("q")
         assert terminal.wait() == 0
 
@@ -253,17 +270,37 @@ def test_watch_ends_with_ctrl_c(shop):
         assert terminal.modes() == (True, True)
 
 
+@pytest.mark.parametrize("key", ["q", "\x03"])
+def test_watch_ends_while_nobody_answers(cortex, port, key):
+    """Not because the request has timed out, which is an error."""
+    with socket.create_server(("127.0.0.1", port)) as server, cortex.terminal("get", "-w", "--socket", f"127.0.0.1:{port}") as terminal:
+        with server.accept()[0] as connection:
+            connection.recv(1)
+            wait_until(lambda: terminal.modes() == (False, False), "keys are read")
+            terminal.send(key)
+            assert terminal.wait() == 0
+            assert terminal.modes() == (True, True)
+
+
+def test_watch_in_a_pipe_leaves_the_terminal_alone(shop):
+    with Terminal(["sh", "-c", f"{shlex.quote(str(CORTEX))} get -w | head -1; echo en''ded"], cwd=shop.folder) as terminal:
+        terminal.wait_for("^api .*available")
+        assert terminal.modes() == (True, True)
+        terminal.wait_for("ended")
+        assert terminal.wait() == 0
+
+
 def test_watch_outlives_cortexd_on_a_terminal(shop):
     with shop.cortex.terminal("get", "--watch") as terminal:
         piped = subprocess.Popen([CORTEX, "get", "--watch"], cwd=shop.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert "available" in piped.stdout.readline()
         terminal.wait_for("class .*live")
         shop.stop()
-        terminal.wait_for("no cortexd serves ")
-        assert "no cortexd serves" in piped.communicate(timeout=PATIENCE)[0] and piped.returncode == 1
+        terminal.wait_for("no cortexd serves |cortexd runs, but")
+        assert re.search("no cortexd serves |cortexd runs, but", piped.communicate(timeout=PATIENCE)[0]) and piped.returncode == 1
         size = len(terminal.output)
         shop.launch()
-        terminal.wait_for("class .*live", since=size)
+        terminal.wait_for(r"class .*live(?s:.)*\x1b\[J", since=size)
         assert "no cortexd serves" not in terminal.screen
         terminal.send("q")
         assert terminal.wait() == 0
@@ -272,6 +309,15 @@ def test_watch_outlives_cortexd_on_a_terminal(shop):
 def test_a_reader_that_leaves_ends_it_quietly(shop):
     done = subprocess.run(f"{shlex.quote(str(CORTEX))} get -v | true", shell=True, cwd=shop.folder, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_output_that_cannot_be_written_is_an_error(shop):
+    shop.cortex("predict", "price", "sample.json")
+    wait_until(lambda: "asked for" in shop.cortex("logs", "price"), "something is logged")
+    for args in (("get",), ("get", "-w"), ("get", "-o", "json"), ("logs", "price"), ("logs", "price", "-f"), ("deploy",), ("predict", "price", "sample.json"), ("help",)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([CORTEX, *args], cwd=shop.folder, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+        assert done.returncode == 1 and re.fullmatch(r"cortex: cannot write all of it(: No space left on device)?\n", done.stderr), (args, done.stderr)
 
 
 # --- deploy ------------------------------------------------------------------------------------------------------------
@@ -292,6 +338,9 @@ def test_deploy_on_a_terminal_paints_over_what_it_has_shown(shop):
     assert len(re.findall(r"replicas up to date", seen)) == 2, seen
     assert "\x1b[2A" in shop.cortex.output
     assert re.search(r"^deployed: done", seen, re.MULTILINE)
+    shop.write({"price.py": PRICE})
+    seen = shop.cortex.seen("deploy", columns=35)
+    assert [line.split()[0] for line in seen.splitlines()[:2]] == ["price", "class"] and len(re.findall("^price .*, 2 of", seen, re.MULTILINE)) == 1, seen
 
 
 def test_deploy_without_a_change_is_fine(shop):
@@ -360,6 +409,20 @@ def test_deploy_says_when_cortexd_ends_meanwhile(shop):
         assert "no cortexd serves" in terminal.screen or "ended" in terminal.screen or "stop" in terminal.screen, terminal.screen
 
 
+def test_deploy_says_when_cortexd_was_restarted_meanwhile(shop):
+    shop.cortex("deploy")
+    shop.write({"price.py": "import os, time\n\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n" + PRICE})
+    shop.expect_any_error()
+    with shop.cortex.terminal("deploy") as terminal:
+        terminal.wait_for("price .*1 starting")
+        shop.stop()
+        (shop.folder / "go").touch()
+        shop.launch()
+        assert terminal.wait() == 1, terminal.output
+        assert re.search("cortexd was restarted meanwhile; cortex get shows|no cortexd serves", terminal.screen), terminal.screen
+    shop.wait_ready(3)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_deploy_outlives_what_it_speaks_to(shop, number):
     shop.write({"price.py": "import time\n\ntime.sleep(1)\n" + PRICE.replace("1.5", "2.5")})
@@ -395,6 +458,13 @@ def test_predict_of_what_is_refused_ends_with_the_text(shop):
     assert shop.cortex.printed == ""
     assert shop.cortex("predict", "class", "-", stdin="{", status=1) == "cortex: 400: malformed json\n"
     assert re.match(r'cortex: cannot read the sample from "none.json": No such file', shop.cortex("predict", "class", "none.json", status=1))
+
+
+def test_predict_of_an_answer_that_is_too_large(shop):
+    shop.write({"class.py": "def predict(sample, metadata):\n    return {'label': 'a', 'text': 'a' * sample}\n"})
+    shop.cortex("deploy")
+    shop.note_descriptors()
+    assert "/shop/class: the answer is larger than 64 MiB\n" in shop.cortex("predict", "class", "-", stdin=str(64 << 20), status=1)
 
 
 def test_predict_over_a_unix_socket(start, tmp_path):
@@ -441,12 +511,30 @@ def test_logs_are_followed_until_ctrl_c(shop):
         assert terminal.process.returncode == -signal.SIGINT
 
 
-def test_logs_that_are_followed_end_with_cortexd(shop):
+def test_logs_that_are_followed_go_on_after_their_monitor_and_cortexd(shop):
+    shop.expect_error("monitor")
     with shop.cortex.terminal("logs", "price", "-f") as terminal:
         shop.cortex("predict", "price", "-", stdin='{"x": 10}')
         terminal.wait_for("asked for 10")
+
+        def goes_on(number, size):
+            def seen():
+                shop.cortex("predict", "price", "-", stdin=json.dumps({"x": number}))
+                terminal.read(0.01)
+                return f"asked for {number}" in terminal.output[size:]
+
+            terminal.wait_for("^cortex: the log has ended; waiting for cortexd", since=size)
+            wait_until(seen, "it goes on")
+            assert "asked for 10" not in terminal.output[size:]
+
+        size = len(terminal.output)
+        os.kill(shop.monitor(), signal.SIGKILL)
+        goes_on(20, size)
+        size = len(terminal.output)
         shop.stop()
-        terminal.wait()
+        shop.launch()
+        shop.wait_ready(3)
+        goes_on(30, size)
 
 
 def test_what_an_api_prints_does_not_speak_to_the_terminal(shop):
@@ -483,6 +571,11 @@ def test_delete_asks_on_a_terminal(shop):
         terminal.wait_for(r"\[y/N\] ")
         terminal.send("y\n")
         assert terminal.wait() == 0
+    with Terminal(["sh", "-c", f"{shlex.quote(str(CORTEX))} delete price | cat"], cwd=shop.folder) as terminal:
+        terminal.wait_for(r'end the api "price".*\[y/N\] ')
+        terminal.send("n\n")
+        terminal.wait_for("nothing was done")
+        terminal.wait()
     assert "price ends" in shop.cortex.seen("delete", "price", "--force")
 
 
@@ -525,6 +618,17 @@ def test_without_cortexd_it_says_how_to_start_it(cortex):
     assert "is good" in cortex("check")
 
 
+def test_in_a_deep_folder(start, tmp_path):
+    """The path of its socket is longer than that of a socket may be."""
+    folder = tmp_path / ("deep" * 30) / ("er" * 40)
+    cortexd = start({"cortex.yaml": SHOP, "price.py": PRICE, "class.py": CLASS, "sample.json": '{"x": 2}'}, replicas=3, folder=folder)
+    cortex = Cortex(cortexd.folder)
+    assert cortex("get", "-o", "name") == "price\nclass\n"
+    assert cortex("predict", "price", "sample.json") == "3.0\n"
+    cortexd.stop()
+    assert "no cortexd serves" in cortex("get", status=1)
+
+
 def test_a_socket_that_cortexd_left_behind(shop):
     shop.stop()
     left = socket.socket(socket.AF_UNIX)
@@ -533,6 +637,43 @@ def test_a_socket_that_cortexd_left_behind(shop):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(shop.folder / ".cortex" / "control.sock"))
     assert "start it with: cortexd -c" in shop.cortex("get", status=1)
+
+
+def test_one_that_runs_is_found_whatever_is_in_the_file_by_now(shop):
+    with reserved_port() as admin_port:
+        config = SHOP.replace("@PORT@", str(shop.port))
+        for server, problem in (("admin: none", ""), (f"admin: 127.0.0.1:{admin_port}", ""), ("state_dir: other", "server.state_dir cannot change while cortexd runs")):
+            shop.write({"cortex.yaml": f"{config}  {server}\n"})
+            assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+            if problem:
+                shop.expect_error(problem)
+                assert problem in shop.cortex("deploy", status=1)
+        shop.write({"cortex.yaml": f"{config}  admin: 127.0.0.1:{admin_port}\n"})
+        assert "deployed:" in shop.cortex("deploy")
+        assert not (shop.folder / ".cortex" / "control.sock").exists()
+        assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+        shop.note_descriptors()
+        # Nothing says where that is any more.
+        shop.write({"cortex.yaml": config})
+        command = f"cortexd --reload -c {shop.folder}/cortex.yaml"
+        assert f"cortexd runs, but not, or not yet, with the admin interface of \"{shop.folder}/cortex.yaml\"; to apply that: {command}\n" in shop.cortex("get", status=1)
+        subprocess.run([BUILD / "bin" / "cortexd", *command.split()[1:]], check=True, timeout=PATIENCE)
+        shop.note_descriptors()
+        assert shop.cortex("get", "-o", "name") == "price\nclass\n"
+
+
+def test_a_config_that_is_bad_does_not_tell_where_cortexd_is(cortex):
+    for name in ("price.py", "class.py"):
+        (cortex.folder / name).touch()
+    (cortex.folder / "cortex.yaml").write_text(SHOP.replace("min_replicas: 2", "min_replicas: two") + "  state_dir: other\n")
+    assert re.match(r"cortex: cannot tell where cortexd is, if it runs: \S*/cortex.yaml:7:\d+: .*min_replicas", cortex("get", status=1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_another_user_may_not_speak_to_it(shop):
+    (shop.folder / ".cortex").chmod(0o700)
+    done = subprocess.run([CORTEX.resolve(), "get", "--socket", shop.folder / ".cortex" / "control.sock"], cwd="/", user=65534, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and "may not speak to cortexd: " in done.stderr and done.stderr.endswith("; use its user, or sudo\n"), done.stderr
 
 
 def test_wrong_sockets(shop, cortex, tmp_path):
@@ -592,9 +733,44 @@ def test_over_tcp_the_token_is_needed(start, cortex, tmp_path):
         assert "cannot read the token" in cortex("get", "--socket", address, "--token-file", tmp_path / "none", status=1)
         token = cortexd.folder / ".cortex" / "token"
         assert cortex("get", "-o", "name", "--socket", address, "--token-file", token) == "price\nclass\n"
+        for other in (f"http://{address}", f"http://{address}/", f"some.name.localhost:{admin_port}"):
+            assert cortex("get", "-o", "name", "--socket", other, "--token-file", token) == "price\nclass\n"
+        (cortex.folder / "sample.json").write_text('{"x": 2}')
+        assert cortex("predict", "price", "sample.json", "--debug", "--socket", address, "--token-file", token) == "3.0\n"
+        cortexd.wait_log("sample: ")
         # The project says all that is needed.
         assert Cortex(cortexd.folder)("get", "-o", "name") == "price\nclass\n"
         assert "deployed:" in Cortex(cortexd.folder)("deploy")
+
+
+def test_the_apis_of_another_machine_are_reached_there(cortex, port):
+    """127.0.0.2 stands for it: in its status is what a client there is to use, which here would be somebody else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self, text):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self):
+            listeners = [{"text": f"{host}:8888", "url": "http://127.0.0.1:8888"}]
+            self.answer(json.dumps({"apis": [{"name": "price", "endpoint": "/shop/price"}], "listeners": listeners}))
+
+        def do_POST(self):
+            self.answer(f"{self.path} {self.rfile.read(int(self.headers['Content-Length'])).decode()}")
+
+        def log_message(self, *unused):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.2", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for host, expected in (("*", "127.0.0.2"), ("0.0.0.0", "127.0.0.2"), ("[::]", "127.0.0.2"), ("127.0.0.1", "127.0.0.1")):
+            printed = cortex("get", "price", "--socket", f"127.0.0.2:{port}")
+            assert f"endpoint: http://{expected}:8888/shop/price\n" in printed and f"@sample.json http://{expected}:8888/" in printed
+        assert cortex("predict", "price", "-", "--socket", f"127.0.0.2:{port}", stdin="1") == "/predict?api=price 1\n"
+        assert cortex("predict", "price", "-", "--debug", "--socket", f"127.0.0.2:{port}", stdin="1") == "/predict?api=price&debug=true 1\n"
+        server.shutdown()
 
 
 def test_a_cortexd_without_an_admin_interface(start):
@@ -718,6 +894,6 @@ def test_every_command_explains_itself(cortex):
 
 def test_a_command_line_that_makes_no_sense(cortex):
     for args in ((), ("nosuch",), ("help", "nosuch"), ("get", "a", "b"), ("logs",), ("predict", "a"), ("get", "--nosuch"), ("get", "-o"), ("completion", "ksh"), ("check", "-w"),
-                 ("deploy", "--force"), ("version", "more")):  # fmt: skip
+                 ("deploy", "--force"), ("delete", "a", "--follow"), ("logs", "a", "--force"), ("version", "more")):  # fmt: skip
         complaint = cortex(*args, status=2)
         assert "cortex" in complaint and cortex.printed == "", args

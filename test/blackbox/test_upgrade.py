@@ -174,6 +174,20 @@ class Load:
             thread.join()
 
 
+def test_a_deploy_goes_on_with_the_new_cortexd(upgradable):
+    u = upgradable()
+    (u.folder / ".init.waits").touch()
+    old, size = u.ask()
+    new = u.find_new()
+    deploy = subprocess.Popen([BUILD / "bin" / "cortex", "deploy"], cwd=u.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    u.cortexd.wait_log("once the upgrade is over", since=size)
+    (u.folder / ".init.waits").unlink()
+    u.succeed(old, new)
+    assert re.search(r"^deployed: done after", deploy.communicate(timeout=PATIENCE)[0], re.MULTILINE)
+    assert deploy.returncode == 0
+    u.cortexd.wait_ready(2)
+
+
 def program_of(pid):
     return os.readlink(f"/proc/{pid}/exe")
 

@@ -24,7 +24,8 @@ static const char status_text[] =
     "'draining': 0}},"
     "  'decision': 'stays at 2', 'decisions': [{'at': '2026-11-30T04:59:10.250Z', 'from': 1, 'to': 2, 'reason': 'cpu "
     "160%'}],"
-    "  'deaths': [{'at': '2026-11-30T05:00:05.250Z', 'replica': 1, 'cause': 'signal', 'text': 'killed by SIGSEGV'}],"
+    "  'deaths': [{'at': '2026-11-30T05:00:05.250Z', 'replica': 1, 'cause': 'signal', 'text': 'killed by SIGSEGV'},"
+    "   {'at': '2026-11-30T05:00:07.250Z', 'replica': null, 'cause': 'signal', 'text': 'killed by SIGKILL'}],"
     "  'slots': [{'replica': 0, 'generation': 1, 'state': 'ready', 'activity': 'idle', 'pid': 4711, 'since': "
     "'2026-11-30T04:00:10Z',"
     "   'cpu_seconds': 1.25, 'memory_bytes': 104857600, 'predictions': 12, 'connections': 1}],"
@@ -122,6 +123,9 @@ test_narrow_terminals_get_short_names_then_small_gaps_then_cuts(UNUSED void **st
 	use_terminal(12, true);
 	assert_string_equal(print_small("a", "0123456789"), "name head\na    012345\xe2\x80\xa6\n");
 	assert_string_equal(print_small("a", "01234\xe4\xb8\xad\xe6\x96\x87"), "name head\na    01234\xe2\x80\xa6\n");
+	/* A wide one that does not fit leaves room before the next column. */
+	use_terminal(10, true);
+	assert_string_equal(print_small("abc\xe4\xb8\xad\xe6\x96\x87", "b"), "name  head\nabc\xe2\x80\xa6  b\n");
 	/* Nothing is cut to nothing; it is the terminal that breaks lines then. */
 	use_terminal(3, true);
 	assert_string_equal(print_small("0123456789", "b"), "name  head\n0123\xe2\x80\xa6 b\n");
@@ -193,7 +197,8 @@ test_one_api_with_all_there_is(UNUSED void **state)
 	    "    1m ago   cpu 160%\n"
 	    "\n"
 	    "last deaths\n"
-	    "    5s ago   replica 1: killed by SIGSEGV\n");
+	    "    5s ago   replica 1: killed by SIGSEGV\n"
+	    "    3s ago   template: killed by SIGKILL\n");
 	json_decref(status);
 }
 

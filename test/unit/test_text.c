@@ -68,6 +68,9 @@ test_columns_and_what_fits(UNUSED void **state)
 	assert_int_equal(text_columns("\xe4\xb8\xad\xe6\x96\x87"), 4);
 	assert_int_equal(text_columns("e\xcc\x81"), 1); /* combining */
 	assert_int_equal(text_columns(""), 0);
+	assert_int_equal(text_columns("\033[31mab\033[0m"), 2); /* with colours */
+	assert_int_equal(text_fit("\033[31mab\033[0m", 1), 6);
+	assert_int_equal(text_columns("\033["), 0);
 	assert_int_equal(text_fit("abc", 2), 2);
 	assert_int_equal(text_fit("abc", 9), 3);
 	assert_int_equal(text_fit("\xe4\xb8\xad\xe6\x96\x87", 3), 3); /* no half of a wide one */
