@@ -171,14 +171,19 @@ call_quietly(const char *name)
 }
 
 /* Threads of the predictor are not waited for, unlike in `python`: a loop that refreshes something would keep a replica
- * from ever leaving. Hooks must stay on the main thread, so it is another one that watches how long they take. */
+ * from ever leaving. Hooks must stay on the main thread, so it is another one that watches how long they take, and no signal
+ * cuts that short. */
 void
 interpreter_stop(void)
 {
+	sigset_t all, before;
 	pthread_t watch;
 	int r;
 
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&watch, NULL, end_late_hooks, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	call_quietly("run_exit_hooks");
 	call_quietly("flush");
 	if (r == 0) {

@@ -295,6 +295,28 @@ def test_a_thread_that_raises_or_never_ends_harms_nobody(start):
     assert cortexd.stop() == 0
 
 
+def test_exit_hooks_have_their_time_whichever_thread_a_signal_hits(start):
+    """The death of the supervisor sends SIGTERM while they run."""
+    cortexd = start("""\
+        import atexit, ctypes, os, platform, signal, time
+
+        def hook():
+            tgkill = {"x86_64": 234, "aarch64": 131}[platform.machine()]
+            for thread in map(int, os.listdir("/proc/self/task")):
+                if thread != os.getpid():
+                    ctypes.CDLL(None).syscall(tgkill, os.getpid(), thread, signal.SIGTERM)
+            time.sleep(0.2)
+            print("goodbye from atexit")
+
+        atexit.register(hook)
+
+        def predict(sample, metadata):
+            return sample
+    """)
+    cortexd.stop()
+    assert "goodbye from atexit" in cortexd.log()
+
+
 def test_atexit_hooks_run_and_output_is_flushed_at_the_end(start):
     predictor = """\
         import atexit
