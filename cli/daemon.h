@@ -21,7 +21,8 @@ struct daemon {
 	char *host;      /* host:port */
 	char *token;     /* NULL: none */
 
-	/* Asked while an answer is waited for, once a second and after a signal; true: the error is -ECANCELED. NULL: it is waited for. */
+	/* Asked while an answer is waited for, once a second and after a signal; true: no more of it, the error is -ECANCELED. NULL: it is
+	 * waited for. */
 	bool (*is_enough)(void);
 };
 
@@ -42,8 +43,8 @@ MUSTCHECK int daemon_find(const struct cli *cli, struct daemon *daemon, struct e
 MUSTCHECK int daemon_find_again(const struct cli *cli, struct daemon *daemon, struct error *err);
 void daemon_done(struct daemon *daemon);
 
-/* method: GET or POST, with body if it is not NULL: a sample (JSON), whose answer is waited for as long as it takes. 0 and an answer of any status (release with daemon_answer_done), or a negative errno and
- * err: there is nobody, and how to start it. */
+/* method: GET or POST, with body if it is not NULL: a sample (JSON), whose answer is waited for as long as it takes. 0 and an answer of any
+ * status (release with daemon_answer_done), or a negative errno and err: there is nobody, and how to start it. */
 MUSTCHECK int daemon_request(const struct daemon *daemon, const char *method, const char *path, const char *body,
     size_t length, struct daemon_answer *ret_answer, struct error *err);
 void daemon_answer_done(struct daemon_answer *answer);
